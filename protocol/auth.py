@@ -47,7 +47,7 @@ def derived_token(product_key: bytes, serial: bytes) -> bytes:
 
 
 def counter_nonce(key: bytes, boot: int, connection: int, entropy: bytes) -> bytes:
-    """nonce_c for parts with poor random numbers: never repeats while (boot, connection), u32 each, does not."""
+    """nonce_c where random numbers are poor: does not repeat while (boot, connection), u32 each, does not."""
     info = b"cvm1 nonce" + boot.to_bytes(4, "big") + connection.to_bytes(4, "big") + entropy
     return expand(key, info, NONCE_SIZE)
 
@@ -71,7 +71,7 @@ class MacProtection:
         return frame + _tag(self._send_key, counter, frame)
 
     def open(self, frame: bytes) -> bytes:
-        """The body of the next frame; RemoteProtocolError(SEQUENCE) if it is not the one that was sent next."""
+        """The body of the next frame; RemoteProtocolError(SEQUENCE) if it is not the one sent next."""
         expected = _tag(self._receive_key, self._received, frame[:-TAG_SIZE])
         if len(frame) < HEADER_SIZE + TAG_SIZE or not hmac.compare_digest(expected, frame[-TAG_SIZE:]):
             raise RemoteProtocolError(Status.SEQUENCE, "the frame does not open: its tag is not right here")

@@ -69,8 +69,8 @@ class ClientSession(Session[DeviceState, ClientEvent]):
     """One session, as the device sees it. A call out of turn raises LocalProtocolError and sends nothing."""
 
     __slots__ = (
-        "_ephemeral_private", "_hello", "_hello_frame", "_keys_proven", "_limit", "_next", "_requested", "_token",
-        "_total",
+        "_ephemeral_private", "_hello", "_hello_frame", "_keys_proven", "_limit", "_next", "_requested",
+        "_token", "_total",
     )  # fmt: skip
 
     _TABLE = DEVICE
@@ -86,7 +86,7 @@ class ClientSession(Session[DeviceState, ClientEvent]):
         max_frame: int = DEFAULT_MAX_FRAME,
         max_wait_s: int = 0,
     ) -> None:
-        """`nonce_c`, 16 bytes, never repeats for this token; `ephemeral_private`: 32 random bytes for suite `noise`."""
+        """`nonce_c`: 16 bytes, never twice for a token; `ephemeral_private`: 32 random bytes for suite `noise`."""
         super().__init__(DeviceState.IDLE)
         self._hello = Hello(nonce_c, suite, max_frame, max_wait_s, serial)
         self._token, self._ephemeral_private = token, ephemeral_private

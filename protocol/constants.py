@@ -183,7 +183,7 @@ MAX_MAX_FRAME: Final = 1400
 MIN_MAX_FRAME: Final[Mapping[Suite, int]] = {Suite.MAC: 48, Suite.NOISE: 56}
 
 BODY_SIZES: Final[Mapping[MessageType, tuple[int, int]]] = {
-    # HELLO of version 1 ends at 90; later versions may be longer, and a server of today must still read their nonce.
+    # HELLO of version 1 ends at 90; a later one may be longer, and its nonce must still be read here.
     MessageType.HELLO: (27, 255),
     MessageType.CHALLENGE: (34, 34),
     MessageType.CLEAR_REFUSE: (24, 24),

@@ -23,7 +23,7 @@ class ProofPending:
 
 @dataclass(frozen=True, slots=True)
 class ProofRejected:
-    """The proof is not this device's, or there is no such device. Call `send_auth_refusal` after the fixed delay."""
+    """Wrong proof, or no such device. Call `send_auth_refusal` at the fixed delay after ProofPending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class RequestRepeated:
 
 @dataclass(frozen=True, slots=True)
 class AckReceived:
-    """The device has stored the certificate of this digest. Call `send_done`, `send_wait` or `send_refuse`."""
+    """The device has stored this certificate. Call `send_done`, `send_wait` or `send_refuse`."""
 
     digest: bytes
 
@@ -54,7 +54,7 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The device broke the protocol and was refused with `status` (None: in silence). Nothing is to be answered."""
+    """The device broke the protocol and was refused with `status` (None: in silence). Answer nothing."""
 
     status: Status | None
     stage: Stage
@@ -122,7 +122,7 @@ class RefuseReceived:
 
 @dataclass(frozen=True, slots=True)
 class ProtocolFailed:
-    """The server, or somebody on the way, broke the protocol. Drop the connection, keep what lies in flash."""
+    """The server, or somebody on the way, broke the protocol. Drop the connection, keep the flash."""
 
     error: RemoteProtocolError
 

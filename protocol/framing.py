@@ -49,7 +49,8 @@ class FrameBuffer:
     def next_frame(self, cap: Callable[[int], int]) -> bytes | None:
         """The next whole frame, header included, or None until more has come.
 
-        `cap(type)` is the longest body of that type that may come now, and raises RemoteProtocolError where none may.
+        `cap(type)` is the longest body of that type that may come now; it raises RemoteProtocolError where none
+        may.
         Raises RemoteProtocolError(MALFORMED) for a longer one.
         """
         if len(self._bytes) < HEADER_SIZE:

@@ -1,10 +1,10 @@
 """The eleven messages: a frozen dataclass and a construct layout each. The only importer of construct.
 
     encode(message) -> body            LocalProtocolError if a field does not fit
-    decode(type, body) -> message      RemoteProtocolError on anything off: short, trailing bytes, reserved flags
+    decode(type, body) -> message      RemoteProtocolError on anything off: cut, trailing bytes, flags
     type_of(message) -> MessageType
 
-Layouts are closed with Terminated (construct drops trailing bytes silently); its containers never leave this file.
+Layouts are closed with Terminated (construct drops trailing bytes silently); its containers stay in here.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ClearRefuse:
 
 @dataclass(frozen=True)
 class Proof:
-    """What the device wants: kinds (bits), at most `limit` bytes for now, `have` and `csr` where the flags say so."""
+    """What the device wants: kinds (bits), at most `limit` bytes now; `have` and `csr` as the flags say."""
 
     flags: int
     want: int
@@ -220,7 +220,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(message_type: MessageType, body: bytes) -> Message:
-    """The message in this body. RemoteProtocolError with the status that answers it, judged in SPEC.md's order."""
+    """The message in this body; RemoteProtocolError with the status that answers a bad one."""
     if message_type is MessageType.HELLO:
         _judge_version(body)
     if message_type is MessageType.PROOF and body and (reserved := body[0] & ~_PROOF_FLAGS):

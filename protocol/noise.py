@@ -3,7 +3,8 @@
     NNpsk0(psk, prologue, ephemeral_private, initiator): write(payload) -> message, read(message) -> payload
     NoiseProtection(noise): seal(type, body) -> frame, open(frame) -> body
 
-The second implementation of seal and open, not a second state machine: the first message each way is the handshake.
+The second implementation of seal and open, not a second state machine: the first message each way is the
+handshake.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ class _Cipher:
 
 
 class NNpsk0:
-    """One session: the initiator writes first, then the responder; after that both write and read as they like.
+    """One session: the initiator writes first, then the responder; after that both as they like.
 
-    `ephemeral_private`, 32 bytes, is used once. `read` raises RemoteProtocolError(SEQUENCE) for a message that is not
-    the next one of a peer with the same psk and prologue; the session is then of no further use.
+    `ephemeral_private`, 32 bytes, is used once. `read` raises RemoteProtocolError(SEQUENCE) for a message that
+    is not the next one of a peer with the same psk and prologue; the session is then of no further use.
     """
 
     __slots__ = (
@@ -157,7 +158,7 @@ class NoiseProtection:
         return clear_frame(message_type, self._noise.write(bytes([message_type]) + body))
 
     def open(self, frame: bytes) -> bytes:
-        """The body of the next frame; RemoteProtocolError(SEQUENCE) if it is not the one that was sent next."""
+        """The body of the next frame; RemoteProtocolError(SEQUENCE) if it is not the one sent next."""
         inner = self._noise.read(frame[HEADER_SIZE:])
         if inner[:1] != frame[HEADER_SIZE - 1 : HEADER_SIZE]:
             raise RemoteProtocolError(Status.SEQUENCE, "the frame does not open: the type inside is another")

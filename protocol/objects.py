@@ -1,4 +1,4 @@
-"""The bundle: all objects of one certificate as one stream of bytes with one identity and one offset (invariant 4).
+"""The bundle: all objects as one stream of bytes with one identity and one offset (invariant 4).
 
 Bundle.of({Kind.CERTIFICATE: cert_der, ...}) -> Bundle      .data .bundle_id .total
 parse(data) -> {kind: bytes}                                 RemoteProtocolError on anything off
@@ -28,7 +28,7 @@ class Bundle:
 
     @classmethod
     def of(cls, objects: Mapping[Kind, bytes]) -> Self:
-        """The bundle of these objects; LocalProtocolError where they are none, empty, too long or contradict."""
+        """The bundle of these; LocalProtocolError where they are none, empty, too long or contradict."""
         if Kind.KEY_SEC1_PKCS1 in objects and Kind.KEY_PKCS8 in objects:
             raise LocalProtocolError("a bundle carries its key in one form: give kind 2 or kind 3, not both")
         if not objects or not all(objects.values()):
@@ -70,7 +70,7 @@ def parse(data: bytes) -> dict[int, bytes]:
 
 
 def verify(data: bytes, bundle_id: bytes) -> dict[int, bytes]:
-    """`parse` for a device that has read its flash back: RemoteProtocolError too if this is not that bundle."""
+    """`parse` for a device that has read its flash back: RemoteProtocolError too for another bundle."""
     if not hmac.compare_digest(_identity(data), bundle_id):
         raise RemoteProtocolError(
             Status.STALE, "the bytes are not those of the bundle: drop them and start over"

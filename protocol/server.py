@@ -2,8 +2,8 @@
 
     session = ServerSession({Suite.MAC, Suite.NOISE})
     session.receive_data(data), session.receive_eof()      never raise on what a peer sends; memory is bounded
-    for event in session.events(): ...                      protocol/events.py: each names the call that answers it
-    transport.write(session.data_to_send(limit))            whole frames; DATA is sliced as the transport drains
+    for event in session.events(): ...                      each names the call that answers it (events.py)
+    transport.write(session.data_to_send(limit))            whole frames; DATA is cut as the transport drains
     if session.ended: flush and close
 
     challenge(nonce_s) · authenticate(token, known, ephemeral_private) · send_auth_refusal()
@@ -83,11 +83,11 @@ _STAGES: Final = {
 
 
 class ServerSession(Session[ServerState, ServerEvent]):
-    """One connection, as the server sees it. `serial`, `suite`, `max_frame`, `max_wait_s` stand after HELLO."""
+    """One connection as the server sees it. `serial`, `suite`, `max_frame`, `max_wait_s` stand after HELLO."""
 
     __slots__ = (
-        "_bundle", "_clear", "_data_end", "_data_next", "_hellos", "_kept", "_limit", "_nonce_c", "_offered", "_proof",
-        "max_frame", "max_wait_s", "serial", "suite",
+        "_bundle", "_clear", "_data_end", "_data_next", "_hellos", "_kept", "_limit", "_nonce_c", "_offered",
+        "_proof", "max_frame", "max_wait_s", "serial", "suite",
     )  # fmt: skip
 
     _TABLE = SERVER
@@ -140,7 +140,7 @@ class ServerSession(Session[ServerState, ServerEvent]):
         return self._buffer.next_frame(self._longest)
 
     def _longest(self, number: int) -> int:
-        """The longest body that a frame of this type may have now. One out of order is refused on its header."""
+        """The longest body of this type that may come now. One out of order is refused on its header."""
         if number not in BODY_SIZES or MessageType(number).from_server:
             raise RemoteProtocolError(Status.MALFORMED, f"a device sends no frame of type 0x{number:02x}")
         message_type = MessageType(number)
@@ -250,8 +250,8 @@ class ServerSession(Session[ServerState, ServerEvent]):
     def authenticate(self, token: bytes, known: bool, ephemeral_private: bytes) -> None:
         """Open the PROOF that is held, under the key of `token`; the event says how it went.
 
-        For an unknown serial or a disabled device: any random token and known=False, so that the same work is done
-        before ProofRejected. `ephemeral_private`: 32 random bytes, read by suite `noise` alone.
+        For an unknown serial or a disabled device: any random token and known=False, so that the same work is
+        done before ProofRejected. `ephemeral_private`: 32 random bytes, read by suite `noise` alone.
         """
         if not self._proof:
             raise LocalProtocolError("there is no PROOF to open")
@@ -315,7 +315,7 @@ class ServerSession(Session[ServerState, ServerEvent]):
         self._answer(Refuse(status, stage, retry_s, detail))
 
     def _answer(self, message: Message) -> None:
-        """Send this, or WAIT(0) where the first frame of suite `noise` has no room for it: the next FETCH gets it."""
+        """Send this, or WAIT(0) where `noise`'s first frame has no room for it: the next FETCH gets it."""
         if not self._protection or not self.answer_due:
             raise LocalProtocolError(f"{type(message).__name__} answers nothing in state {self.state.name}")
         self._kept = None if self._fits(messages.type_of(message)) else message
@@ -334,7 +334,7 @@ class ServerSession(Session[ServerState, ServerEvent]):
         self.answer_due = self._data_next < self._data_end
 
     def data_to_send(self, limit: int | None = None) -> bytes:
-        """Whole frames to write now: all there are, or about `limit` bytes of them. Empty: nothing is waiting."""
+        """Whole frames to write now: all, or about `limit` bytes of them. Empty: nothing is waiting."""
         out, self._out = [self._out], b""
         size = len(out[0])
         while self._data_next < self._data_end and (limit is None or size < limit):

@@ -1,6 +1,6 @@
 """What both ends share: a state moved by a table, whose turn it is, frames in and out, the suite.
 
-A session is fed (`receive_data`) and drained (`events`, `data_to_send`). It has no socket, clock or randomness.
+A session is fed (`receive_data`) and drained (`events`, `data_to_send`). No socket, clock or randomness.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def protect(
     *,
     device: bool,
 ) -> Protection:
-    """The protection of one session. `ephemeral_private`: 32 random bytes for suite `noise`, unread by `mac`."""
+    """The protection of one session. `ephemeral_private`: 32 random bytes; unread by suite `mac`."""
     key = auth.prk(token)
     transcript = auth.transcript(hello_frame, challenge_frame)
     if suite is Suite.NOISE:
@@ -82,7 +82,7 @@ class Session(Generic[StateT, EventT]):
         return cause in self._TABLE[self.state]
 
     def _move(self, cause: Cause) -> None:
-        """The next state by the table. LocalProtocolError where there is none: whoever reads judges before."""
+        """The next state by the table; LocalProtocolError where there is none (who reads judges before)."""
         if cause not in self._TABLE[self.state]:
             raise LocalProtocolError(f"{cause.name} has no place in state {self.state.name}")
         self.state = self._TABLE[self.state][cause]
