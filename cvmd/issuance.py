@@ -1,0 +1,259 @@
+"""The making of a certificate, decided: which step an issuance needs next, and what a device is to be told.
+
+Pure: rows and times in, decisions out. worker.py carries the steps out, vending.py the answers; both record
+what
+they did by compare-and-set and ask again, so the live path and recovery are the same loop (docs/issuance.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from cvmd.errors import IssuerFault, Kind
+from cvmd.model import (
+    US,
+    Certificate,
+    CertificateStatus,
+    Fault,
+    Issuance,
+    KeySource,
+    Product,
+    State,
+    View,
+)
+from protocol.constants import Kind as ObjectKind
+
+MAX_UNKNOWN_ATTEMPTS = 5
+BACKOFF_S = (0, 5, 30, 300, 300)
+"""Seconds before the next attempt, by how many have ended unknown: nobody knows what they left at AWS."""
+
+
+class Step(Enum):
+    """What a worker does next with an issuance."""
+
+    OPEN_ATTEMPT = auto()
+    CLOSE_ATTEMPT = auto()
+    """A former holder's lease is over: its attempt's outcome is unknown and is recorded so."""
+    CREATE = auto()
+    TAKE = auto()
+    ATTACH = auto()
+    ACTIVATE = auto()
+    EXHAUSTED = auto()
+    REST = auto()
+    """Nothing for a worker: it waits for the device, or is at its end."""
+
+
+def next_step(issuance: Issuance, *, held: bool) -> Step:
+    """The one step that this row needs; `held`: the caller's claim is on it."""
+    match issuance.state:
+        case State.QUEUED:
+            return Step.OPEN_ATTEMPT
+        case State.INTENT if held:
+            return Step.CREATE
+        case State.INTENT if issuance.attempt_open:
+            return Step.CLOSE_ATTEMPT
+        case State.INTENT if issuance.unknown_attempts >= MAX_UNKNOWN_ATTEMPTS:
+            return Step.EXHAUSTED
+        case State.INTENT:
+            return Step.OPEN_ATTEMPT
+        case State.CREATED:
+            return Step.ATTACH if held else Step.TAKE
+        case State.ACKED:
+            return Step.ACTIVATE if held else Step.TAKE
+        case _:
+            return Step.REST
+
+
+def backoff_s(unknown_attempts: int) -> int:
+    """How long to wait after the n-th attempt whose outcome is unknown (n from 1)."""
+    return BACKOFF_S[min(unknown_attempts, len(BACKOFF_S)) - 1]
+
+
+_FATAL = {
+    IssuerFault.REJECTED: Fault.CSR_REFUSED,
+    IssuerFault.THING_MISSING: Fault.THING_MISSING,
+    IssuerFault.POLICY_MISSING: Fault.POLICY_MISSING,
+    IssuerFault.KEY_MISMATCH: Fault.KEY_MISMATCH,
+}
+
+
+def fault_of(fault: IssuerFault, state: State) -> Fault | None:
+    """The fault of this one issuance that an AWS error amounts to; None: the row stays where it is, and
+    waits."""
+    if state is not State.INTENT and fault is IssuerFault.REJECTED:
+        return Fault.REFUSED
+    return _FATAL.get(fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An authenticated PROOF, as far as issuance is concerned."""
+
+    want: int
+    have: bytes | None
+    renew: bool
+    csr_der: bytes | None
+    public_key_id: bytes | None
+    """Of the checked CSR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """INSERT an issuance of this generation, closing `replaces` in the same transaction."""
+
+    generation: int
+    replaces: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The issuance goes on without the device; ask again when its row has moved."""
+
+    issuance: Issuance
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Hand the bundle over."""
+
+    issuance: Issuance
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """The digest is the offered certificate's: it is the ACK."""
+
+    issuance: Issuance
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The certificate that the device holds is ACTIVE."""
+
+    certificate_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """No, and why."""
+
+    kind: Kind
+    detail: int | None = None
+
+
+Decision = Queue | Wait | Offer | Acknowledge | Done | Refuse
+
+_REPLACEABLE = {State.QUEUED, State.OFFERED, State.FAILED}
+_FAILED = {
+    Fault.CSR_REFUSED: Kind.CSR_REFUSED,
+    Fault.THING_MISSING: Kind.THING_MISSING,
+    Fault.POLICY_MISSING: Kind.POLICY_MISSING,
+    Fault.THING_OCCUPIED: Kind.THING_OCCUPIED,
+    Fault.ATTEMPTS_EXHAUSTED: Kind.ATTEMPTS,
+    Fault.KEY_MISMATCH: Kind.ATTEMPTS,
+    Fault.REFUSED: Kind.THING_MISSING,
+}
+
+
+def check_request(product: Product, request: Request) -> Refuse | None:
+    """Whether what the device asks for fits its product's key source (SPEC.md, PROOF)."""
+    keys = request.want & (1 << ObjectKind.KEY_SEC1_PKCS1 | 1 << ObjectKind.KEY_PKCS8)
+    if product.key_source.makes_key:
+        if request.csr_der is not None:
+            return Refuse(Kind.CSR_UNWANTED)
+        return None if keys else Refuse(Kind.WANT, 1 << ObjectKind.KEY_SEC1_PKCS1)
+    if keys:
+        return Refuse(Kind.WANT, keys)
+    if request.csr_der is None and request.have is None:
+        return Refuse(Kind.CSR_NEEDED)
+    return None
+
+
+def answer(view: View, request: Request, held: Certificate | None) -> Decision:
+    """What this device is to be told now. `held` is this device's certificate of the digest HAVE, if there
+    is one."""
+    if request.have is not None:
+        decision = _answer_have(view, request, held)
+        if decision is not None:
+            return decision
+    issuance = view.issuance
+    if issuance is None or issuance.state is State.CLOSED:
+        return _queue(view, request)
+    other_key = (
+        issuance.key_source is KeySource.DEVICE_CSR
+        and request.public_key_id is not None
+        and request.public_key_id != issuance.public_key_id
+    )
+    if other_key and issuance.state in _REPLACEABLE:
+        return Queue(issuance.generation + 1, replaces=issuance.id)
+    match issuance.state:
+        case State.QUEUED | State.INTENT | State.CREATED | State.ACKED:
+            return Wait(issuance)
+        case State.OFFERED if _expired(issuance, view.now_us):
+            return Queue(issuance.generation + 1, replaces=issuance.id)
+        case State.OFFERED:
+            return Offer(issuance)
+        case State.FAILED:
+            return Refuse(_FAILED[issuance.fault] if issuance.fault else Kind.INTERNAL)
+        case _:
+            return _queue(view, request)
+
+
+def answer_ack(view: View, certificate_id: bytes, held: Certificate | None) -> Decision:
+    """What an ACK of this digest is to be told: a digest that was never offered is a broken copy."""
+    decision = _answer_have(view, Request(0, certificate_id, False, None, None), held)
+    if decision is None or decision == Refuse(Kind.UNKNOWN_CERTIFICATE):
+        return Refuse(Kind.STALE)
+    return decision
+
+
+def _answer_have(view: View, request: Request, held: Certificate | None) -> Decision | None:
+    """By the digest alone; None: go on as without it, to the issuance that is open or to a new one."""
+    if held is None:
+        return Refuse(Kind.UNKNOWN_CERTIFICATE)
+    issuance = view.issuance
+    if issuance is not None and issuance.certificate_id == request.have:
+        if issuance.state is State.OFFERED:
+            return Acknowledge(issuance)
+        if issuance.state is State.ACKED:
+            return Wait(issuance)
+    if held.status is not CertificateStatus.ACTIVE:
+        return Refuse(Kind.STALE)
+    rotating = issuance is not None and issuance.state in {
+        State.QUEUED, State.INTENT, State.CREATED, State.OFFERED, State.ACKED,
+    }  # fmt: skip
+    if rotating or (request.renew and _may_reissue(view)):
+        return None
+    return Done(held.certificate_id)
+
+
+def _queue(view: View, request: Request) -> Decision:
+    if view.active is not None and not _may_reissue(view):
+        return Refuse(Kind.ISSUED)
+    if not view.product.key_source.makes_key and request.csr_der is None:
+        return Refuse(Kind.CSR_NEEDED)
+    return Queue(view.device.generation + 1)
+
+
+def _may_reissue(view: View) -> bool:
+    """The limit counts certificates after the first ACTIVE one; the operator's window lifts it."""
+    limit = view.product.reissue_limit
+    window_us = view.device.reissue_until_us
+    if window_us is not None and view.now_us < window_us:
+        return True
+    return limit is None or view.device.activations <= limit
+
+
+def _expired(issuance: Issuance, now_us: int) -> bool:
+    return issuance.expires_us is not None and issuance.expires_us <= now_us
+
+
+def turn_s(queue_length: int, creates_per_s: int) -> int:
+    """The estimate of how long a device that joins this queue now has to wait, whole seconds."""
+    return queue_length // max(creates_per_s, 1)
+
+
+def not_before_us(now_us: int, wait_s: float) -> int:
+    """The time in µs that lies wait_s after now."""
+    return now_us + round(wait_s * US)

@@ -1,0 +1,91 @@
+"""The TCP server: accepts, asks the door, keeps the deadlines of all connections by one sweep, drains."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+from cvmd.admission import Admission, Door
+from cvmd.connection import Connection, Deadlines, House
+from cvmd.vending import Vend
+from protocol.constants import Suite
+
+log = logging.getLogger(__name__)
+
+_SWEEP_S = 1.0
+"""How often deadlines are looked at. A timer a connection would cost memory and say nothing better."""
+
+
+class Listener:
+    """All sockets of a node and the connections that came by them."""
+
+    def __init__(
+        self,
+        *,
+        suites: Collection[Suite],
+        deadlines: Deadlines,
+        door: Door,
+        vend: Callable[[bytes, Suite, int], Vend],
+        report: Callable[[dict[str, object]], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._door = door
+        self._house = House(suites, deadlines, vend, self._came, door.proved, self._gone, report)
+        self._connections: set[Connection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._turned_away = 0
+        self._empty = asyncio.Event()
+
+    async def start(self, sockets: Collection[socket.socket], *, backlog: int) -> None:
+        """Listen on these sockets, bound already."""
+        for sock in sockets:
+            server = await self._loop.create_server(
+                lambda: Connection(self._house, self._loop), sock=sock, backlog=backlog
+            )
+            self._servers.append(server)
+
+    async def run(self) -> None:
+        """Keep deadlines, for ever."""
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now_s = self._loop.time()
+            for connection in [each for each in self._connections if each.deadline_s <= now_s]:
+                connection.expire(now_s)
+            if self._turned_away:
+                log.warning("%d connections were turned away in the last second", self._turned_away)
+                self._turned_away = 0
+
+    def _came(self, connection: Connection, source: str) -> bool:
+        if self._door.judge(source, random.random()) is not Admission.ACCEPT:
+            self._turned_away += 1
+            return False
+        self._door.enter(source)
+        self._connections.add(connection)
+        return True
+
+    def _gone(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        assert connection.source is not None, "it came in by the door"
+        self._door.leave(connection.source, proved=connection.proved)
+        if not self._connections:
+            self._empty.set()
+
+    async def drain(self, timeout_s: float) -> int:
+        """Stop accepting, let what has begun end; the number of connections that were cut when the time was
+        over."""
+        for server in self._servers:
+            server.close()
+        self._empty.clear()
+        for connection in list(self._connections):
+            connection.drain()
+        if self._connections:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), timeout_s)
+        cut = len(self._connections)
+        for connection in list(self._connections):
+            connection.cut()
+        return cut

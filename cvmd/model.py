@@ -1,0 +1,261 @@
+"""The words of the daemon as types: what a row holds, what a device asks, what AWS gave.
+
+Frozen records without behaviour. Times are microseconds UTC of the database's clock (`*_us`), lifetimes are
+whole seconds (`*_s`), digests are the 32 raw bytes of a SHA-256.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NoReturn
+
+US = 1_000_000
+"""Microseconds a second: rows count in the former, configuration in the latter."""
+
+
+class Secret:
+    """Bytes that must never be shown: a token, a private key, the master key. `repr` and `str` are blank."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def reveal(self) -> bytes:
+        """The bytes themselves; call it only where they are used at once."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret()"
+
+    __str__ = __repr__
+
+    def __format__(self, _spec: str) -> str:
+        return repr(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value, other._value)
+
+    __hash__ = None  # type: ignore[assignment]  # a secret is no key of a dictionary: its hash would leak into dumps
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not to be pickled or copied into a dump")
+
+
+class Auth(StrEnum):
+    """How a product's devices prove who they are."""
+
+    TOKEN = "token"
+    DERIVED = "derived"
+    SERIAL = "serial"
+
+
+class KeySource(StrEnum):
+    """Where the private key of a product's certificates is made."""
+
+    EC_P256 = "ec-p256"
+    RSA2048 = "rsa2048"
+    DEVICE_CSR = "device-csr"
+    AWS_RSA2048 = "aws-rsa2048"
+
+    @property
+    def makes_key(self) -> bool:
+        """Whether the key leaves by the wire, so that `want` must name its encoding."""
+        return self is not KeySource.DEVICE_CSR
+
+
+class State(StrEnum):
+    """The state of an issuance (docs/issuance.md)."""
+
+    QUEUED = "queued"
+    INTENT = "intent"
+    CREATED = "created"
+    OFFERED = "offered"
+    ACKED = "acked"
+    ACTIVE = "active"
+    CLOSED = "closed"
+    FAILED = "failed"
+
+
+class Outcome(StrEnum):
+    """How an attempt, one Create call, ended. OPEN: nobody knows yet."""
+
+    OPEN = "open"
+    DONE = "done"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+class CertificateStatus(StrEnum):
+    """The status of a row of `certificates`: what AWS has, or is being brought to have."""
+
+    INACTIVE = "inactive"
+    ACTIVE = "active"
+    RETIRING = "retiring"
+    DELETED = "deleted"
+
+
+class Reason(StrEnum):
+    """Why an issuance was closed, or a certificate is being retired."""
+
+    SUPERSEDED = "superseded"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    REPLACED = "replaced"
+    CANCELLED = "cancelled"
+    LOSER = "loser"
+    ORPHAN = "orphan"
+
+
+class Fault(StrEnum):
+    """Why an issuance is `failed`: a fault of this one issuance, which a person or another CSR mends."""
+
+    CSR_REFUSED = "csr-refused"
+    THING_MISSING = "thing-missing"
+    POLICY_MISSING = "policy-missing"
+    THING_OCCUPIED = "thing-occupied"
+    ATTEMPTS_EXHAUSTED = "attempts-exhausted"
+    KEY_MISMATCH = "key-mismatch"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An AWS account, region and partition. None: the configuration's `[aws]` says it."""
+
+    id: int
+    name: str
+    region: str | None
+    endpoint_url: str | None
+    data_endpoint: str | None
+    root_ca: str | None
+    creates_per_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The rules that a group of devices shares."""
+
+    id: int
+    name: str
+    account: Account
+    auth: Auth
+    key_source: KeySource
+    reissue_limit: int | None
+    """New certificates after the first ACTIVE one; None is "unlimited"."""
+    offer_lifetime_s: int
+    grace_s: int
+    connect_after_s: int
+    share_things: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A row of `devices`; `token` is unsealed by whoever authenticates, never here."""
+
+    id: int
+    serial: bytes
+    thing: str
+    policy: str
+    disabled: bool
+    generation: int
+    """Of the newest issuance; 0: none yet."""
+    activations: int
+    """How many certificates of this device became ACTIVE."""
+    reissue_until_us: int | None
+    """The operator's window: until then the re-issue limit does not bind."""
+    sealed_token: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Issuance:
+    """A row of `issuances` with what its worker needs of the device and the product."""
+
+    id: int
+    uid: bytes
+    """16 random bytes, drawn before the INSERT: the identity in CSR subjects and in sealing."""
+    device_id: int
+    serial: bytes
+    generation: int
+    state: State
+    claim: bytes | None
+    lease_until_us: int | None
+    not_before_us: int
+    attempts: int
+    """Rows of `attempts`, of any outcome."""
+    unknown_attempts: int
+    attempt_open: bool
+    resume_state: State | None
+    fault: Fault | None
+    key_source: KeySource
+    public_key_id: bytes | None
+    """SHA-256 of the SubjectPublicKeyInfo; of a device-csr from the start, else from the intent on."""
+    csr_der: bytes | None
+    certificate_id: bytes | None
+    thing: str
+    policy: str
+    expires_us: int | None
+    updated_us: int
+    account: Account
+    product: Product
+    sealed_escrow: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A row of `certificates`, the association table: one certificate, its thing, its policy."""
+
+    certificate_id: bytes
+    issuance_id: int
+    device_id: int
+    arn: str
+    cert_der: bytes
+    thing: str
+    policy: str
+    status: CertificateStatus
+    reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """All that a bundle is made of, as the committed rows have it (invariant 4)."""
+
+    issuance: Issuance
+    cert_der: bytes
+    endpoint: str
+    root_ca_der: bytes
+    thing: str
+    """As attached: the certificates row's, not what the device is mapped to by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the database knows of a device at one moment, by one query."""
+
+    device: Device
+    product: Product
+    issuance: Issuance | None
+    """The one of the highest generation."""
+    active: bytes | None
+    """certificate_id of the ACTIVE certificate."""
+    now_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The checked answer of a Create call."""
+
+    certificate_id: bytes
+    arn: str
+    cert_der: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A key made here and the CSR that names its issuance. `key_der` is SEC1 or PKCS#1."""
+
+    key_der: Secret
+    csr_der: bytes
+    public_key_id: bytes

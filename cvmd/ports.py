@@ -1,0 +1,189 @@
+"""What the daemon asks of the database and of AWS; `store` and `issuer` implement it, tests wrap it.
+
+All methods block and are called in the bounded thread pool of their backend (threads.py). Every method of the
+store is one transaction, run again from the top where the driver says that it was lost; a compare-and-set
+that finds no row is an answer (False or None), never an error. "now" is the database's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cvmd.model import (
+    Account,
+    Certificate,
+    Created,
+    Fault,
+    Issuance,
+    KeyPair,
+    Offer,
+    Outcome,
+    Secret,
+    View,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The random 128-bit id by which one worker holds one issuance, and for how long from the database's
+    now."""
+
+    id: bytes
+    lease_s: float
+    node: bytes
+
+
+class StoreDown(Exception):  # noqa: N818 - said as an operator says it; the ports are one vocabulary
+    """The database cannot be reached, or lost the transaction too often. The message names no secret."""
+
+
+class VendingStore(Protocol):
+    """What one vend asks of the database: events of the device, each a compare-and-set on the state alone."""
+
+    def view(self, serial: bytes) -> View | None:
+        """All that is known of this serial, compared byte for byte; None if there is no such device."""
+
+    def certificate(self, device_id: int, certificate_id: bytes) -> Certificate | None:
+        """This device's certificate of that id, whatever its status."""
+
+    def offer(self, issuance_id: int) -> Offer | None:
+        """What the bundle of an `offered` issuance is made of; None if it is in another state by now."""
+
+    def queue(
+        self,
+        device_id: int,
+        generation: int,
+        *,
+        uid: bytes,
+        csr_der: bytes | None,
+        public_key_id: bytes | None,
+        replaces: int | None,
+    ) -> bool:
+        """INSERT the issuance as `queued`, closing `replaces` (queued, offered or failed) as replaced in
+        the same
+        transaction, its certificate retiring. False: another one won the generation, or `replaces` has
+        moved on."""
+
+    def acknowledge(self, issuance_id: int, certificate_id: bytes) -> bool:
+        """offered → acked if the digest is its certificate's and it has not expired; wipes the escrow."""
+
+    def extend(self, issuance_id: int) -> None:
+        """Move the expiry of an `offered` issuance on to now + the product's offer lifetime."""
+
+    def moved(self, seen: dict[int, int]) -> list[int]:
+        """Of {issuance id: updated_us}, the ids whose row has another `updated_us` now. One query."""
+
+    def queue_length(self, account_id: int) -> int:
+        """Issuances of this account that wait to be created."""
+
+
+class WorkerStore(Protocol):
+    """What a worker asks: each a compare-and-set on (id, state, claim)."""
+
+    def due(self, limit: int) -> Sequence[Issuance]:
+        """The oldest rows in queued, intent, created, acked whose not-before is past and that nobody
+        holds."""
+
+    def open_attempt(
+        self, issuance: Issuance, claim: Claim, *, key: KeyPair | None, sealed_escrow: bytes | None
+    ) -> bool:
+        """queued or intent (its last attempt closed) → intent, with a new attempt row, the claim, and on
+        the first
+        attempt of a server-made key its CSR, public key id and escrow. Reserves one Create of the account's
+        quota in the same transaction; False: no slot (the row's not-before moves to when there is one) or no
+        row."""
+
+    def close_attempt(
+        self, issuance: Issuance, claim_id: bytes | None, outcome: Outcome, detail: str, *, wait_s: float
+    ) -> bool:
+        """Close the open attempt, release the claim, not before now + wait_s. claim_id None: the lease is
+        over."""
+
+    def take(self, issuance: Issuance, claim: Claim) -> bool:
+        """Claim a row in created or acked that nobody holds."""
+
+    def record_created(
+        self, issuance: Issuance, claim: Claim, created: Created, *, endpoint: str, root_ca_der: bytes
+    ) -> bool:
+        """intent → created: certificates row, attempt done, bundle frozen, in one transaction."""
+
+    def record_offered(self, issuance: Issuance, claim: Claim) -> bool:
+        """created → offered; the claim is released, the expiry set."""
+
+    def record_active(self, issuance: Issuance, claim: Claim) -> bool:
+        """acked → active: certificate active, the device's former one retiring (superseded) in the same
+        transaction."""
+
+    def release(self, issuance: Issuance, claim: Claim, *, wait_s: float) -> bool:
+        """Give the claim back, state unchanged; not before now + wait_s."""
+
+    def fail(self, issuance: Issuance, claim_id: bytes | None, fault: Fault, detail: str) -> bool:
+        """→ failed with the state to resume in; open attempt closed as refused. claim_id None: nobody holds
+        it."""
+
+    def certificate(self, device_id: int, certificate_id: bytes) -> Certificate | None:
+        """As VendingStore.certificate."""
+
+    def certificate_of(self, issuance: Issuance) -> Certificate | None:
+        """The certificates row of this issuance."""
+
+    def remember_endpoint(self, account_id: int, data_endpoint: str) -> None:
+        """Keep DescribeEndpoint's answer, which never changes."""
+
+
+class Issuer(Protocol):
+    """AWS IoT's control plane. Every method raises cvmd.errors.IssuerError and nothing else."""
+
+    def create(self, account: Account, csr_der: bytes) -> Created:
+        """One POST of CreateCertificateFromCsr, INACTIVE. Checked: every field, certificate id = SHA-256 of
+        the DER, the certificate's public key is the CSR's."""
+
+    def attach_policy(self, account: Account, policy: str, arn: str) -> None:
+        """AttachPolicy. Safe to repeat."""
+
+    def attach_thing(self, account: Account, thing: str, arn: str) -> None:
+        """AttachThingPrincipal. Safe to repeat."""
+
+    def thing_principals(self, account: Account, thing: str) -> Sequence[str]:
+        """ListThingPrincipals, all pages: ARNs."""
+
+    def certificate_is_active(self, account: Account, certificate_id: bytes) -> bool:
+        """DescribeCertificate's status; False also where there is no such certificate."""
+
+    def activate(self, account: Account, certificate_id: bytes) -> None:
+        """UpdateCertificate ACTIVE. Idempotent."""
+
+    def describe_endpoint(self, account: Account) -> str:
+        """DescribeEndpoint for iot:Data-ATS."""
+
+
+class KeyMaker(Protocol):
+    """Makes private keys and checks CSRs; no network."""
+
+    def make(self, subject_cn: str) -> KeyPair:
+        """A new key and a CSR with that CN."""
+
+    def check_csr(self, csr_der: bytes, serial: bytes) -> bytes:
+        """The public key id of an acceptable CSR (SPEC.md, CSR). Raises cvmd.errors.CsrError(detail)."""
+
+
+class Sealing(Protocol):
+    """AES-256-GCM under the master key; additional data = table, column, row, key id (invariant 6)."""
+
+    def seal(self, secret: Secret, *, table: str, column: str, row: bytes) -> bytes:
+        """Sealed bytes for that place, and no other."""
+
+    def unseal(self, sealed: bytes, *, table: str, column: str, row: bytes) -> Secret:
+        """Raises cvmd.errors.SealError if it was sealed for another place or under another key."""
+
+    def unseal_decoy(self) -> None:
+        """The work of unsealing a token, for a serial that has none (invariant 8)."""
+
+    def subject(self, issuance_uid: bytes) -> str:
+        """The CN of a CSR made here: base32(uid · MAC), 52 characters (design: an orphan is provably
+        ours)."""
+
+    def owns_subject(self, common_name: str) -> bytes | None:
+        """The issuance uid of a CN that `subject` made under this master key, else None."""

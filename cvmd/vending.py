@@ -1,0 +1,317 @@
+"""One vend: authenticate, queue, wait, hand over, acknowledge. Knows rows and rules, no sockets and no
+frames.
+
+A `Vend` lives as long as one session of a device. Each request becomes one Answer within `hold_s`; where
+the work
+takes longer the answer is "ask again", and the issuance goes on without the device (issuance.py decides).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cvmd.changes import Changes
+from cvmd.errors import CsrError, Kind, Refusal, refusal
+from cvmd.issuance import (
+    Acknowledge,
+    Decision,
+    Done,
+    Offer,
+    Queue,
+    Refuse,
+    Request,
+    answer,
+    answer_ack,
+    check_request,
+    turn_s,
+)
+from cvmd.model import US, Account, Auth, Issuance, Secret, State, View
+from cvmd.model import Offer as Offered
+from cvmd.ports import Sealing, VendingStore
+from cvmd.threads import Pool
+from protocol.constants import MAX_TURN_S, MIN_TOKEN, Stage, Suite
+from protocol.constants import Kind as ObjectKind
+from protocol.messages import Proof
+from protocol.objects import Bundle
+
+_STAGES = {
+    State.QUEUED: Stage.QUEUE,
+    State.INTENT: Stage.CREATE,
+    State.CREATED: Stage.ATTACH,
+    State.ACKED: Stage.ACTIVATE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Answer: here is the bundle."""
+
+    bundle: Bundle
+    certificate_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AskAgain:
+    """Answer: WAIT."""
+
+    turn_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Answer: the device's certificate is ACTIVE."""
+
+    certificate_id: bytes
+    time_s: int
+    connect_after_s: int
+
+
+Answer = HandOver | AskAgain | Finished | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class VendingSettings:
+    """`hold_s`: how long a request is held before WAIT answers it. `trusted_network`: of the listener."""
+
+    hold_s: float
+    trusted_network: bool
+
+
+class Turns:
+    """How long a device that joins an account's queue now has to wait: asked of the database once a
+    second."""
+
+    def __init__(self, store: VendingStore, db: Pool) -> None:
+        self._store = store
+        self._db = db
+        self._known: dict[int, tuple[float, int]] = {}
+
+    async def estimate_s(self, account: Account) -> int:
+        """Whole seconds, at most MAX_TURN_S. Raises StoreDown."""
+        asked_s, estimate_s = self._known.get(account.id, (-1.0, 0))
+        if time.monotonic() - asked_s > 1:
+            # Known before it is asked: of those who come in the same instant one asks, not all.
+            self._known[account.id] = (time.monotonic(), estimate_s)
+            length = await self._db.run(self._store.queue_length, account.id)
+            estimate_s = min(turn_s(length, account.creates_per_s), MAX_TURN_S)
+            self._known[account.id] = (time.monotonic(), estimate_s)
+        return estimate_s
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every vend of a node uses."""
+
+    store: VendingStore
+    db: Pool
+    sealing: Sealing
+    check_csr: Callable[[bytes, bytes], bytes]
+    to_pkcs8: Callable[[Secret], Secret]
+    changes: Changes
+    turns: Turns
+    wake_worker: Callable[[], None]
+    settings: VendingSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a PROOF is checked with. Not `known`: any random token, so that the same work is done (invariant
+    8)."""
+
+    token: Secret
+    known: bool
+
+
+class Vend:
+    """One session of one device. `look_up`, then `ask` for PROOF and every FETCH after WAIT, `acknowledge`
+    for ACK."""
+
+    __slots__ = ("_began_s", "_device_wait_s", "_request", "_s", "_serial", "_suite", "_view")
+
+    def __init__(self, services: Services, serial: bytes, suite: Suite, max_wait_s: int) -> None:
+        self._s = services
+        self._serial = serial
+        self._suite = suite
+        self._device_wait_s = max_wait_s
+        self._view: View | None = None
+        self._request: Request | None = None
+        self._began_s = time.monotonic()
+
+    async def look_up(self) -> Credentials:
+        """The serial's token, or a decoy. One query and one unsealing whoever asks. Raises StoreDown."""
+        return await self._s.db.run(self._credentials)
+
+    def _credentials(self) -> Credentials:
+        view = self._s.store.view(self._serial)
+        decoy = Secret(os.urandom(MIN_TOKEN))
+        if view is None:
+            self._s.sealing.unseal_decoy()
+            return Credentials(decoy, known=False)
+        sealed = view.device.sealed_token
+        token = self._s.sealing.unseal(sealed, table="devices", column="sealed_token", row=self._serial)
+        if view.device.disabled or view.product.auth is not Auth.TOKEN:
+            return Credentials(decoy, known=False)
+        self._view = view
+        return Credentials(token, known=True)
+
+    async def ask(self, proof: Proof | None) -> Answer:
+        """Answer PROOF, or (None) the FETCH that repeats it. Raises StoreDown."""
+        assert self._view is not None, "only an authenticated device asks"
+        if proof is not None:
+            refused = self._accept(self._view, proof)
+            if refused is not None:
+                return refused
+        view = self._view if proof is not None else await self._fresh_view()
+        assert self._request is not None, "a repeated request follows a PROOF that was accepted"
+        return await self._settle(view, self._request, ack=None)
+
+    async def acknowledge(self, certificate_id: bytes) -> Answer:
+        """Answer ACK. Raises StoreDown."""
+        assert self._request is not None, "the session lets an ACK in after MANIFEST only"
+        return await self._settle(await self._fresh_view(), self._request, ack=certificate_id)
+
+    def _accept(self, view: View, proof: Proof) -> Refusal | None:
+        """Judge a PROOF against the product's rules, before anything is queued (SPEC.md, PROOF)."""
+        key_id = None
+        if proof.csr is not None:
+            try:
+                key_id = self._s.check_csr(proof.csr, self._serial)
+            except CsrError as error:
+                bad = Refuse(Kind.CSR_BAD, error.detail)
+                return _refused(check_request(view.product, _request(proof, None)) or bad)
+        self._request = _request(proof, key_id)
+        refused = check_request(view.product, self._request)
+        if refused is not None:
+            return _refused(refused)
+        # SPEC.md, Channel: judged before Create, so that no key is made that may not leave.
+        if (
+            view.product.key_source.makes_key
+            and self._suite is Suite.MAC
+            and not self._s.settings.trusted_network
+        ):
+            return refusal(Kind.CHANNEL)
+        return None
+
+    async def _fresh_view(self) -> View | Refusal:
+        view = await self._s.db.run(self._s.store.view, self._serial)
+        # Disabled while it waited: the same words as at the next PROOF, tagged this time.
+        return refusal(Kind.AUTH) if view is None or view.device.disabled else view
+
+    async def _settle(self, view: View | Refusal, request: Request, ack: bytes | None) -> Answer:
+        """Decide, record, wait, look again; until there is an answer or the request was held long enough."""
+        until_s = time.monotonic() + self._s.settings.hold_s
+        while True:
+            if isinstance(view, Refusal):
+                return view
+            decision = await self._decide(view, request, ack)
+            settled = await self._follow(view, decision, request, until_s)
+            if settled is not None:
+                return settled
+            view = await self._fresh_view()
+
+    async def _decide(self, view: View, request: Request, ack: bytes | None) -> Decision:
+        digest = ack or request.have
+        held = None
+        if digest is not None:
+            held = await self._s.db.run(self._s.store.certificate, view.device.id, digest)
+        return answer(view, request, held) if ack is None else answer_ack(view, ack, held)
+
+    async def _follow(
+        self, view: View, decision: Decision, request: Request, until_s: float
+    ) -> Answer | None:
+        """Carry a decision out; None: the rows have moved, decide again."""
+        if isinstance(decision, Refuse):
+            return _refused(decision)
+        if isinstance(decision, Done):
+            return Finished(decision.certificate_id, view.now_us // US, view.product.connect_after_s)
+        if isinstance(decision, Queue):
+            await self._queue(view, decision, request)
+            return None
+        if isinstance(decision, Offer):
+            return await self._hand_over(decision.issuance, request.want)
+        if isinstance(decision, Acknowledge):
+            assert decision.issuance.certificate_id is not None, "an offered issuance has its certificate"
+            await self._s.db.run(
+                self._s.store.acknowledge, decision.issuance.id, decision.issuance.certificate_id
+            )
+            self._s.wake_worker()
+            return None
+        return await self._wait(view, decision.issuance, until_s)
+
+    async def _queue(self, view: View, queue: Queue, request: Request) -> None:
+        """Whoever wins the INSERT, the row is there afterwards, and the next look finds it."""
+        await self._s.db.run(
+            self._s.store.queue,
+            view.device.id,
+            queue.generation,
+            uid=os.urandom(16),
+            csr_der=request.csr_der,
+            public_key_id=request.public_key_id,
+            replaces=queue.replaces,
+        )
+        self._s.wake_worker()
+
+    async def _hand_over(self, issuance: Issuance, want: int) -> Answer | None:
+        bundle = await self._s.db.run(self._bundle, issuance, want)
+        if bundle is None:
+            return None
+        assert issuance.certificate_id is not None, "an offered issuance has its certificate"
+        return HandOver(bundle, issuance.certificate_id)
+
+    def _bundle(self, issuance: Issuance, want: int) -> Bundle | None:
+        """The bundle as the committed rows have it; asking for it moves the offer's expiry on."""
+        offer = self._s.store.offer(issuance.id)
+        if offer is None:
+            return None
+        self._s.store.extend(issuance.id)
+        objects = self._objects(offer, want)
+        return Bundle.of({kind: content for kind, content in objects.items() if want >> kind & 1})
+
+    def _objects(self, offer: Offered, want: int) -> Mapping[ObjectKind, bytes]:
+        objects = {
+            ObjectKind.CERTIFICATE: offer.cert_der,
+            ObjectKind.ROOT_CA: offer.root_ca_der,
+            ObjectKind.ENDPOINT: offer.endpoint.encode("ascii"),
+            ObjectKind.THING_NAME: offer.thing.encode("ascii"),
+        }
+        escrow = offer.issuance.sealed_escrow
+        if escrow is not None:
+            key = self._s.sealing.unseal(
+                escrow, table="issuances", column="sealed_escrow", row=offer.issuance.uid
+            )
+            objects[ObjectKind.KEY_SEC1_PKCS1] = key.reveal()
+            if want >> ObjectKind.KEY_PKCS8 & 1:
+                objects[ObjectKind.KEY_PKCS8] = self._s.to_pkcs8(key).reveal()
+        return objects
+
+    async def _wait(self, view: View, issuance: Issuance, until_s: float) -> Answer | None:
+        """Hold the request until the row moves; past that, say when to ask again, or to come back another
+        time."""
+        if issuance.state is State.QUEUED:
+            turn = await self._s.turns.estimate_s(view.product.account)
+            if turn > self._device_wait_s:
+                return refusal(Kind.TURN, retry_s=turn)
+        left_s = until_s - time.monotonic()
+        if left_s > 0 and not self._s.changes.draining:
+            await self._s.changes.wait(issuance, left_s)
+            return None
+        stage = _STAGES[issuance.state]
+        if self._s.changes.draining:
+            return refusal(Kind.DRAINING, stage=stage)
+        if time.monotonic() - self._began_s < self._device_wait_s:
+            return AskAgain(0)
+        later_s = (issuance.not_before_us - view.now_us) // US
+        if issuance.not_before_us > view.now_us and issuance.state is not State.QUEUED:
+            return refusal(Kind.AWS_DOWN, stage=stage, retry_s=max(30, later_s))
+        return refusal(Kind.TURN, stage=stage)
+
+
+def _request(proof: Proof, public_key_id: bytes | None) -> Request:
+    return Request(proof.want, proof.have, proof.renew, proof.csr, public_key_id)
+
+
+def _refused(decision: Refuse) -> Refusal:
+    return refusal(decision.kind, detail=decision.detail)

@@ -1,0 +1,341 @@
+"""The part of a node that claims issuances and carries them on. The numbers are those of docs/issuance.md.
+
+`carry` takes one due row as far as it goes without its device: it does one step, records it by
+compare-and-set,
+and asks `issuance.next_step` again. It is plain blocking code in a thread; a crash between any two lines
+leaves a row that the next claimer settles by the same steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+
+from cvmd.errors import IssuerError, IssuerFault
+from cvmd.issuance import Step, backoff_s, fault_of, next_step
+from cvmd.model import Account, Created, Fault, Issuance, KeySource, Outcome, State
+from cvmd.ports import Claim, Issuer, KeyMaker, Sealing, StoreDown, WorkerStore
+from cvmd.threads import Pool
+
+log = logging.getLogger(__name__)
+
+_WAIT_S = {
+    IssuerFault.THROTTLED: 2.0,
+    IssuerFault.CONFLICT: 5.0,
+    IssuerFault.CERTIFICATE_MISSING: 2.0,
+    IssuerFault.UNREACHABLE: 5.0,
+    IssuerFault.UNKNOWN: 5.0,
+    IssuerFault.ACCOUNT: 30.0,
+    IssuerFault.QUOTA: 300.0,
+}
+"""Seconds until a row is tried again whose AWS call failed by no fault of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """`call_s`: the longest that one AWS call can take; a lease must have that much left before each."""
+
+    concurrency: int
+    lease_s: float
+    poll_s: float
+    call_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A claim that is ours, and until when by the monotonic clock of this process."""
+
+    claim: Claim
+    until_s: float
+
+
+class Worker:
+    """Carries issuances on. `run` belongs to the event loop, all else to the threads of `pool`."""
+
+    def __init__(
+        self,
+        store: WorkerStore,
+        issuer: Issuer,
+        keys: Mapping[KeySource, KeyMaker],
+        sealing: Sealing,
+        settings: WorkerSettings,
+        *,
+        node: bytes,
+        root_ca: Callable[[Account], bytes],
+        on_moved: Callable[[int], None],
+    ) -> None:
+        self._store = store
+        self._issuer = issuer
+        self._keys = keys
+        self._sealing = sealing
+        self._settings = settings
+        self._node = node
+        self._root_ca = root_ca
+        self._on_moved = on_moved
+        self._pool = Pool("worker", settings.concurrency)
+        self._beside = Pool("attach", 2 * settings.concurrency)
+        self._endpoints: dict[int, str] = {}
+        self._woken = asyncio.Event()
+        self._in_hand: set[int] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._more_due = False
+        self._paused_until_s: dict[int, float] = {}
+
+    # The loop's side.
+
+    def wake(self) -> None:
+        """There is something due: look now, not at the next poll."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Claim and carry, for ever; cancel it to stop taking rows, then `finish`."""
+        while True:
+            self._woken.clear()
+            try:
+                await self._take_due()
+            except StoreDown as error:
+                log.error("cannot look for due issuances: %s", error)
+            with suppress(TimeoutError):  # the poll: rows of other nodes and of the past come due unsaid
+                await asyncio.wait_for(self._woken.wait(), self._settings.poll_s)
+
+    async def _take_due(self) -> None:
+        free = self._settings.concurrency - len(self._in_hand)
+        if free <= 0:
+            return
+        now_s = time.monotonic()
+        due = [
+            issuance
+            for issuance in await self._pool.run(self._store.due, free + len(self._in_hand) + 1)
+            if issuance.id not in self._in_hand and self._paused_until_s.get(issuance.account.id, 0) <= now_s
+        ]
+        self._more_due = len(due) > free
+        for issuance in due[:free]:
+            self._in_hand.add(issuance.id)
+            self._idle.clear()
+            carried = asyncio.wrap_future(self._pool.submit(self.carry, issuance))
+            carried.add_done_callback(partial(self._carried, issuance))
+
+    def _carried(self, issuance: Issuance, done: asyncio.Future[None]) -> None:
+        self._in_hand.discard(issuance.id)
+        if not self._in_hand:
+            self._idle.set()
+        if self._more_due:  # else the poll is soon enough, and a row that cannot move is no hot loop
+            self._woken.set()
+        if done.cancelled():
+            return
+        error = done.exception()
+        if isinstance(error, StoreDown):
+            log.error("issuance %d waits for its lease to end: %s", issuance.id, error)
+        elif error is not None:
+            log.error("issuance %d: internal error", issuance.id, exc_info=error)
+
+    async def finish(self, timeout_s: float) -> int:
+        """Wait for what is past its claim; the number of issuances still in hand when the time was over."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        return len(self._in_hand)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._pool.close()
+        self._beside.close()
+
+    # The threads' side.
+
+    def carry(self, issuance: Issuance) -> None:
+        """Take one issuance as far as it goes without its device. Raises StoreDown; never IssuerError."""
+        hold: Hold | None = None
+        while True:
+            step = next_step(issuance, held=hold is not None)
+            if step is Step.REST:
+                return
+            if hold is not None and time.monotonic() + self._settings.call_s > hold.until_s:
+                log.warning(
+                    "issuance %d: too little of the lease is left; it is taken up again when it is over",
+                    issuance.id,
+                )
+                return
+            try:
+                after = self._do(step, issuance, hold)
+            except IssuerError as error:
+                self._failed(issuance, hold, error)
+                return
+            if after is None:
+                return
+            issuance, hold = after
+
+    def _do(self, step: Step, issuance: Issuance, hold: Hold | None) -> tuple[Issuance, Hold | None] | None:
+        """One step; the row as it is now and the claim on it, or None where another has it or it has to
+        wait."""
+        if step is Step.OPEN_ATTEMPT:
+            return self._open_attempt(issuance)
+        if step is Step.CLOSE_ATTEMPT:
+            self._close_unknown(issuance, None, "the worker that sent it is gone")
+            return None
+        if step is Step.EXHAUSTED:
+            self._fail(issuance, None, Fault.ATTEMPTS_EXHAUSTED, "no Create call had a known outcome")
+            return None
+        if step is Step.TAKE:
+            hold = self._hold()
+            return (issuance, hold) if self._store.take(issuance, hold.claim) else None
+        assert hold is not None, "next_step gives the other steps only to a holder"
+        if step is Step.CREATE:
+            return self._create(issuance, hold)
+        if step is Step.ATTACH:
+            return self._attach(issuance, hold)
+        return self._activate(issuance, hold)
+
+    def _hold(self) -> Hold:
+        lease_s = self._settings.lease_s
+        # The lease begins at the database, after this moment: by our clock it is over no later than there.
+        return Hold(Claim(os.urandom(16), lease_s, self._node), time.monotonic() + lease_s)
+
+    def _open_attempt(self, issuance: Issuance) -> tuple[Issuance, Hold] | None:
+        """The intent: what AWS will be asked is committed with the escrowed key before it is asked
+        (invariant 2)."""
+        self._endpoint(issuance.account)  # a Create whose bundle could not be built would be burnt
+        key = sealed = None
+        if issuance.csr_der is None:
+            key = self._keys[issuance.key_source].make(self._sealing.subject(issuance.uid))
+            sealed = self._sealing.seal(
+                key.key_der, table="issuances", column="sealed_escrow", row=issuance.uid
+            )
+        hold = self._hold()
+        if not self._store.open_attempt(issuance, hold.claim, key=key, sealed_escrow=sealed):
+            return None
+        if key is not None:
+            issuance = replace(issuance, csr_der=key.csr_der, public_key_id=key.public_key_id)
+        return replace(issuance, state=State.INTENT, attempts=issuance.attempts + 1, attempt_open=True), hold
+
+    def _create(self, issuance: Issuance, hold: Hold) -> tuple[Issuance, Hold] | None:
+        assert issuance.csr_der is not None, "open_attempt has committed it"
+        try:
+            created = self._issuer.create(issuance.account, issuance.csr_der)
+        except IssuerError as error:
+            self._create_failed(issuance, hold, error)
+            return None
+        if not self._record_created(issuance, hold, created):
+            log.error(
+                "issuance %d: its claim was lost during Create; certificate %s is nobody's now",
+                issuance.id, created.certificate_id.hex(),
+            )  # fmt: skip
+            return None
+        return replace(
+            issuance, state=State.CREATED, certificate_id=created.certificate_id, attempt_open=False
+        ), hold
+
+    def _record_created(self, issuance: Issuance, hold: Hold, created: Created) -> bool:
+        """A certificate that exists at AWS and nowhere else: hold on to it as long as the lease lasts."""
+        endpoint, root_ca_der = self._endpoint(issuance.account), self._root_ca(issuance.account)
+        while True:
+            try:
+                return self._store.record_created(
+                    issuance, hold.claim, created, endpoint=endpoint, root_ca_der=root_ca_der
+                )
+            except StoreDown:
+                log.error(
+                    "issuance %d: certificate %s was created and cannot be recorded",
+                    issuance.id, created.certificate_id.hex(),
+                )  # fmt: skip
+                if time.monotonic() > hold.until_s:
+                    raise
+
+    def _create_failed(self, issuance: Issuance, hold: Hold, error: IssuerError) -> None:
+        fault = fault_of(error.fault, issuance.state)
+        if fault is not None:
+            self._fail(issuance, hold.claim.id, fault, str(error))
+        elif error.fault is IssuerFault.UNKNOWN:
+            self._close_unknown(issuance, hold.claim.id, str(error))
+        else:
+            log.warning("issuance %d waits: %s", issuance.id, error)
+            self._store.close_attempt(
+                issuance, hold.claim.id, Outcome.REFUSED, str(error), wait_s=_WAIT_S[error.fault]
+            )
+
+    def _close_unknown(self, issuance: Issuance, claim_id: bytes | None, detail: str) -> None:
+        log.error("issuance %d: a Create call has no known outcome: %s", issuance.id, detail)
+        wait_s = backoff_s(issuance.unknown_attempts + 1)
+        self._store.close_attempt(issuance, claim_id, Outcome.UNKNOWN, detail, wait_s=wait_s)
+
+    def _attach(self, issuance: Issuance, hold: Hold) -> tuple[Issuance, None] | None:
+        certificate = self._store.certificate_of(issuance)
+        assert certificate is not None, "created commits the certificate's row with the state"
+        account = issuance.account
+        attaching = self._beside.submit(
+            self._issuer.attach_thing, account, certificate.thing, certificate.arn
+        )
+        looking = self._beside.submit(self._foreign_active, issuance, certificate.thing, certificate.arn)
+        self._issuer.attach_policy(account, certificate.policy, certificate.arn)
+        attaching.result()
+        occupied = looking.result()
+        if occupied is not None:
+            self._fail(
+                issuance, hold.claim.id, Fault.THING_OCCUPIED, f"{occupied} is ACTIVE on {certificate.thing}"
+            )
+            return None
+        if not self._store.record_offered(issuance, hold.claim):
+            return None
+        self._on_moved(issuance.id)
+        return replace(issuance, state=State.OFFERED), None
+
+    def _foreign_active(self, issuance: Issuance, thing: str, own_arn: str) -> str | None:
+        """The ARN of an ACTIVE certificate on the thing that is not this device's, if there is one."""
+        if issuance.product.share_things:
+            return None
+        for arn in self._issuer.thing_principals(issuance.account, thing):
+            certificate_id = _certificate_id(arn)
+            if arn == own_arn or certificate_id is None:
+                continue
+            own = self._store.certificate(issuance.device_id, certificate_id) is not None
+            if not own and self._issuer.certificate_is_active(issuance.account, certificate_id):
+                return arn
+        return None
+
+    def _activate(self, issuance: Issuance, hold: Hold) -> tuple[Issuance, None] | None:
+        assert issuance.certificate_id is not None, "an acked issuance has its certificate"
+        self._issuer.activate(issuance.account, issuance.certificate_id)
+        if not self._store.record_active(issuance, hold.claim):
+            return None
+        self._on_moved(issuance.id)
+        return replace(issuance, state=State.ACTIVE), None
+
+    def _failed(self, issuance: Issuance, hold: Hold | None, error: IssuerError) -> None:
+        """An AWS call other than Create: it may be repeated, so its outcome need not be known."""
+        fault = fault_of(error.fault, issuance.state)
+        if (
+            hold is None
+        ):  # DescribeEndpoint: nothing is claimed yet, and no other row of this account fares better
+            log.error("account %s waits: %s", issuance.account.name, error)
+            self._paused_until_s[issuance.account.id] = time.monotonic() + _WAIT_S.get(error.fault, 30.0)
+        elif fault is not None:
+            self._fail(issuance, hold.claim.id, fault, str(error))
+        else:
+            log.warning("issuance %d waits: %s", issuance.id, error)
+            self._store.release(issuance, hold.claim, wait_s=_WAIT_S[error.fault])
+
+    def _fail(self, issuance: Issuance, claim_id: bytes | None, fault: Fault, detail: str) -> None:
+        log.error("issuance %d failed (%s): %s", issuance.id, fault, detail)
+        if self._store.fail(issuance, claim_id, fault, detail):
+            self._on_moved(issuance.id)
+
+    def _endpoint(self, account: Account) -> str:
+        """DescribeEndpoint's answer, which never changes: asked once, kept in the account's row."""
+        known = self._endpoints.get(account.id) or account.data_endpoint
+        if known is None:
+            known = self._issuer.describe_endpoint(account)
+            self._store.remember_endpoint(account.id, known)
+        self._endpoints[account.id] = known
+        return known
+
+
+def _certificate_id(arn: str) -> bytes | None:
+    """The certificate id that an AWS IoT certificate ARN ends in; None for other principals (Cognito)."""
+    _, _, tail = arn.partition(":cert/")
+    return bytes.fromhex(tail) if len(tail) == 64 else None
