@@ -94,7 +94,7 @@ _TABLE: dict[Kind, Refusal] = {
         (Kind.CSR_NEEDED, _S.CSR_NEEDED, _G.PROOF, 3600, 0, _W, "key source device-csr: PROOF needs a CSR"),
         (Kind.CSR_BAD, _S.CSR_BAD, _G.PROOF, 3600, 0, _W, "the CSR is not acceptable"),
         (Kind.CSR_REFUSED, _S.CSR_BAD, _G.CREATE, 3600, 0, _E, "AWS IoT refused the CSR"),
-        (Kind.CSR_UNWANTED, _S.CSR_UNWANTED, _G.PROOF, 3600, 0, _W, "the product's keys are made here: no CSR"),
+        (Kind.CSR_UNWANTED, _S.CSR_UNWANTED, _G.PROOF, 3600, 0, _W, "the keys are made here: no CSR"),
         (Kind.INTERNAL, _S.BACKEND, _G.QUEUE, 30, 0, _E, "internal error: the log has the traceback"),
     )
 }  # fmt: skip

@@ -39,6 +39,10 @@ class StoreDown(Exception):  # noqa: N818 - said as an operator says it; the por
     """The database cannot be reached, or lost the transaction too often. The message names no secret."""
 
 
+class WrongSchema(Exception):
+    """The tables are not those of this version of cvmd; the message says what to run."""
+
+
 class VendingStore(Protocol):
     """What one vend asks of the database: events of the device, each a compare-and-set on the state alone."""
 
@@ -178,8 +182,8 @@ class Sealing(Protocol):
     def unseal(self, sealed: bytes, *, table: str, column: str, row: bytes) -> Secret:
         """Raises cvmd.errors.SealError if it was sealed for another place or under another key."""
 
-    def unseal_decoy(self) -> None:
-        """The work of unsealing a token, for a serial that has none (invariant 8)."""
+    def unseal_decoy(self) -> Secret:
+        """A random token, by the work that a device's takes (invariant 8)."""
 
     def subject(self, issuance_uid: bytes) -> str:
         """The CN of a CSR made here: base32(uid · MAC), 52 characters (design: an orphan is provably

@@ -32,7 +32,7 @@ from cvmd.model import US, Account, Auth, Issuance, Secret, State, View
 from cvmd.model import Offer as Offered
 from cvmd.ports import Sealing, VendingStore
 from cvmd.threads import Pool
-from protocol.constants import MAX_TURN_S, MIN_TOKEN, Stage, Suite
+from protocol.constants import MAX_TURN_S, Stage, Suite
 from protocol.constants import Kind as ObjectKind
 from protocol.messages import Proof
 from protocol.objects import Bundle
@@ -146,14 +146,12 @@ class Vend:
 
     def _credentials(self) -> Credentials:
         view = self._s.store.view(self._serial)
-        decoy = Secret(os.urandom(MIN_TOKEN))
         if view is None:
-            self._s.sealing.unseal_decoy()
-            return Credentials(decoy, known=False)
+            return Credentials(self._s.sealing.unseal_decoy(), known=False)
         sealed = view.device.sealed_token
         token = self._s.sealing.unseal(sealed, table="devices", column="sealed_token", row=self._serial)
         if view.device.disabled or view.product.auth is not Auth.TOKEN:
-            return Credentials(decoy, known=False)
+            return Credentials(token, known=False)
         self._view = view
         return Credentials(token, known=True)
 

@@ -68,6 +68,7 @@ class Worker:
         *,
         node: bytes,
         root_ca: Callable[[Account], bytes],
+        data_endpoint: str | None,
         on_moved: Callable[[int], None],
     ) -> None:
         self._store = store
@@ -77,6 +78,7 @@ class Worker:
         self._settings = settings
         self._node = node
         self._root_ca = root_ca
+        self._data_endpoint = data_endpoint
         self._on_moved = on_moved
         self._pool = Pool("worker", settings.concurrency)
         self._beside = Pool("attach", 2 * settings.concurrency)
@@ -86,6 +88,7 @@ class Worker:
         self._idle = asyncio.Event()
         self._idle.set()
         self._more_due = False
+        self._stopping = False
         self._paused_until_s: dict[int, float] = {}
 
     # The loop's side.
@@ -95,8 +98,8 @@ class Worker:
         self._woken.set()
 
     async def run(self) -> None:
-        """Claim and carry, for ever; cancel it to stop taking rows, then `finish`."""
-        while True:
+        """Claim and carry until `stop`."""
+        while not self._stopping:
             self._woken.clear()
             try:
                 await self._take_due()
@@ -104,6 +107,10 @@ class Worker:
                 log.error("cannot look for due issuances: %s", error)
             with suppress(TimeoutError):  # the poll: rows of other nodes and of the past come due unsaid
                 await asyncio.wait_for(self._woken.wait(), self._settings.poll_s)
+
+    def stop(self) -> None:
+        """Take no more rows; what is in hand goes on."""
+        self._stopping = True
 
     async def _take_due(self) -> None:
         free = self._settings.concurrency - len(self._in_hand)
@@ -327,7 +334,7 @@ class Worker:
 
     def _endpoint(self, account: Account) -> str:
         """DescribeEndpoint's answer, which never changes: asked once, kept in the account's row."""
-        known = self._endpoints.get(account.id) or account.data_endpoint
+        known = self._endpoints.get(account.id) or account.data_endpoint or self._data_endpoint
         if known is None:
             known = self._issuer.describe_endpoint(account)
             self._store.remember_endpoint(account.id, known)

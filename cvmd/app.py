@@ -1,0 +1,212 @@
+"""The daemon's life: configuration → start → serve → drain. The only module that knows every class."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import os
+import signal
+import socket
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+from cvmd import log as logs
+from cvmd import systemd
+from cvmd.admission import Door
+from cvmd.changes import Changes
+from cvmd.config import Config, secret_path
+from cvmd.connection import Deadlines
+from cvmd.errors import ConfigError, SealError
+from cvmd.issuer.aws_iot import AwsIot, AwsSettings
+from cvmd.issuer.keys import P256KeyMaker, check_csr, sec1_to_pkcs8
+from cvmd.issuer.roots import root_ca
+from cvmd.listener import Listener
+from cvmd.model import Account, KeySource
+from cvmd.ports import StoreDown
+from cvmd.sealing import Sealer, load_master_key
+from cvmd.store import Store, open_store
+from cvmd.threads import Pool
+from cvmd.vending import Services, Turns, Vend, VendingSettings
+from cvmd.worker import Worker, WorkerSettings
+
+log = logging.getLogger(__name__)
+
+
+async def serve(config: Config) -> None:
+    """Run until SIGTERM or SIGINT, then drain.
+
+    Raises ConfigError, SealError or SchemaError if it cannot start. A database that is down is no such
+    reason: devices are answered BUSY until it is back.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        node = await Node.start(config, stack)
+        running = [asyncio.create_task(work) for work in node.work()]
+        stopped = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([stopped, *running], return_when=asyncio.FIRST_COMPLETED)
+        if stopped in done:
+            await node.drain()
+        for task in running:
+            task.cancel()
+        # A task that ended by itself is a bug: its exception ends the daemon, and systemd starts it anew.
+        for result in await asyncio.gather(*running, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+
+class Node:
+    """One running daemon. What it holds open is let go by the exit stack that `start` was given."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        sealer: Sealer,
+        stack: AsyncExitStack,
+        address: list[socket.socket],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._sealer = sealer
+        self._sockets = address
+        db = Pool("database", config.database.pool)
+        stack.callback(db.close)
+        self._changes = Changes(store, db, poll_s=config.worker.poll_ms / 1000)
+        self._worker = _worker(config, store, sealer, self._changes)
+        stack.callback(self._worker.close)
+        services = Services(
+            store=store,
+            db=db,
+            sealing=sealer,
+            check_csr=check_csr,
+            to_pkcs8=sec1_to_pkcs8,
+            changes=self._changes,
+            turns=Turns(store, db),
+            wake_worker=self._worker.wake,
+            settings=VendingSettings(config.deadlines.request_s, config.listen.trusted_network),
+        )
+        self._listener = _listener(config, services)
+        self._notifier = systemd.Notifier()
+        stack.callback(self._notifier.close)
+
+    @classmethod
+    async def start(cls, config: Config, stack: AsyncExitStack) -> Node:
+        """Secrets, schema, listener: whatever is wrong is said before a device is let in."""
+        sealer = Sealer(load_master_key(secret_path(config.secrets.master_key_file)))
+        store = open_store(config.database, connections=config.database.pool + config.worker.concurrency)
+        stack.callback(store.close)
+        await _check_database(store, sealer)
+        sockets = systemd.inherited_sockets() or [_bound(config)]
+        node = cls(config, store, sealer, stack, sockets)
+        await node._listener.start(sockets, backlog=config.listen.backlog)
+        where = ", ".join("{}:{}".format(*sock.getsockname()[:2]) for sock in sockets)
+        logs.canonical("listening", address=where, suites=sorted(config.listen.suites), pid=os.getpid())
+        node._notifier.ready(f"listening on {where}")
+        return node
+
+    def work(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs beside the connections, for ever."""
+        return [
+            self._listener.run(),
+            self._worker.run(),
+            self._changes.run(),
+            self._feed_watchdog(),
+        ]
+
+    async def _feed_watchdog(self) -> None:
+        await self._notifier.feed_watchdog()
+        await asyncio.Event().wait()  # no watchdog waits: the other tasks go on
+
+    async def drain(self) -> None:
+        """Stop accepting, answer DRAINING to who waits, end what is past the intent, cut the rest and say
+        how many."""
+        drain_s = self._config.deadlines.drain_s
+        self._notifier.stopping("draining")
+        self._changes.drain()
+        self._worker.stop()
+        cut = await self._listener.drain(drain_s)
+        left = await self._worker.finish(drain_s)
+        logs.canonical("stopped", connections_cut=cut, issuances_left=left)
+
+
+async def _check_database(store: Store, sealer: Sealer) -> None:
+    """A wrong schema or a wrong master key refuses to start; a database that is down does not."""
+    try:
+        store.check_schema()
+        check_value = store.check_value()
+    except StoreDown as error:
+        log.error("starting without the database, devices are told to come back: %s", error)
+        return
+    if check_value is None or not hmac.compare_digest(check_value, sealer.check_value()):
+        raise SealError(
+            "the master key is not the one that this database was set up with: give secrets.master_key_file "
+            "the right key (nothing in the database can be read under another)"
+        )
+
+
+def _worker(config: Config, store: Store, sealer: Sealer, changes: Changes) -> Worker:
+    aws = config.aws
+    call_s = aws.connect_timeout_s + aws.read_timeout_s
+    issuer = AwsIot(
+        AwsSettings(
+            region=aws.region or None,
+            endpoint_url=aws.endpoint_url or None,
+            connect_timeout_s=aws.connect_timeout_s,
+            read_timeout_s=aws.read_timeout_s,
+            pool_size=3 * config.worker.concurrency,
+        )
+    )
+
+    def account_root_ca(account: Account) -> bytes:
+        return root_ca(account.root_ca or aws.root_ca, region=account.region or aws.region)
+
+    return Worker(
+        store,
+        issuer,
+        {KeySource.EC_P256: P256KeyMaker()},
+        sealer,
+        WorkerSettings(
+            config.worker.concurrency, config.worker.lease_s, config.worker.poll_ms / 1000, call_s
+        ),
+        node=os.urandom(16),
+        root_ca=account_root_ca,
+        data_endpoint=aws.data_endpoint or None,
+        on_moved=changes.moved_from_thread,
+    )
+
+
+def _listener(config: Config, services: Services) -> Listener:
+    deadlines = config.deadlines
+    return Listener(
+        suites=config.listen.offered,
+        deadlines=Deadlines(
+            hello_s=deadlines.hello_s,
+            proof_s=deadlines.proof_s,
+            session_s=deadlines.session_s,
+            progress_s=deadlines.progress_s,
+            auth_delay_s=deadlines.auth_delay_ms / 1000,
+        ),
+        door=Door(max_connections=config.listen.max_connections, max_per_source=config.listen.max_per_source),
+        vend=partial(Vend, services),
+        report=_report,
+    )
+
+
+def _report(fields: dict[str, Any]) -> None:
+    logs.canonical("connection", **fields)
+
+
+def _bound(config: Config) -> socket.socket:
+    host, port = config.listen.host, config.listen.port
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(
+            f"listen: cannot bind {host}:{port}: {error.strerror}; "
+            "is another cvmd running there? see listen.host and listen.port"
+        ) from None

@@ -1,0 +1,238 @@
+"""The decisions, row by row: what a worker does next, what a device is told."""
+
+from dataclasses import replace
+
+import pytest
+
+from cvmd.errors import IssuerFault, Kind
+from cvmd.issuance import (
+    BACKOFF_S,
+    MAX_UNKNOWN_ATTEMPTS,
+    Acknowledge,
+    Done,
+    Offer,
+    Queue,
+    Refuse,
+    Request,
+    Step,
+    Wait,
+    answer,
+    answer_ack,
+    backoff_s,
+    check_request,
+    fault_of,
+    next_step,
+    turn_s,
+)
+from cvmd.model import (
+    US,
+    Account,
+    Auth,
+    Certificate,
+    CertificateStatus,
+    Device,
+    Fault,
+    Issuance,
+    KeySource,
+    Product,
+    Reason,
+    State,
+    View,
+)
+from protocol.constants import Kind as ObjectKind
+from protocol.objects import want_of
+
+NOW = 1_000_000 * US
+NEW, OLD, STRANGE = b"n" * 32, b"o" * 32, b"s" * 32
+ACCOUNT = Account(1, "default", None, None, None, None, 10)
+PRODUCT = Product(1, "p", ACCOUNT, Auth.TOKEN, KeySource.EC_P256, 0, 600, 60, 5, False)
+BY_CSR = replace(PRODUCT, key_source=KeySource.DEVICE_CSR)
+DEVICE = Device(7, b"SN1", "thing", "policy", False, 1, 0, None, b"")
+WITH_KEY = want_of([ObjectKind.CERTIFICATE, ObjectKind.KEY_SEC1_PKCS1])
+WITHOUT_KEY = want_of([ObjectKind.CERTIFICATE])
+ASK = Request(WITH_KEY, None, False, None, None)
+
+
+def issuance(state: State, product: Product = PRODUCT, **fields: object) -> Issuance:
+    row = Issuance(
+        id=3, uid=b"u" * 16, device_id=7, serial=b"SN1", generation=1, state=state, claim=None,
+        lease_until_us=None, not_before_us=0, attempts=0, unknown_attempts=0, attempt_open=False,
+        resume_state=None, fault=None, key_source=product.key_source, public_key_id=None, csr_der=None,
+        certificate_id=None, thing="thing", policy="policy", expires_us=NOW + US, updated_us=0,
+        account=ACCOUNT, product=product, sealed_escrow=None,
+    )  # fmt: skip
+    return replace(row, **fields)  # type: ignore[arg-type]  # fields by name, checked by replace itself
+
+
+def view(row: Issuance | None, *, active: bytes | None = None, **device: object) -> View:
+    product = row.product if row else PRODUCT
+    return View(replace(DEVICE, **device), product, row, active, NOW)  # type: ignore[arg-type]  # as above
+
+
+def certificate(digest: bytes, status: CertificateStatus, reason: Reason | None = None) -> Certificate:
+    return Certificate(digest, 3, 7, "arn", b"der", "thing", "policy", status, reason)
+
+
+@pytest.mark.parametrize(
+    ("row", "held", "step"),
+    [
+        (issuance(State.QUEUED), False, Step.OPEN_ATTEMPT),
+        (issuance(State.INTENT, attempt_open=True), True, Step.CREATE),
+        (issuance(State.INTENT, attempt_open=True), False, Step.CLOSE_ATTEMPT),
+        (issuance(State.INTENT, unknown_attempts=1), False, Step.OPEN_ATTEMPT),
+        (issuance(State.INTENT, unknown_attempts=MAX_UNKNOWN_ATTEMPTS), False, Step.EXHAUSTED),
+        # The last attempt's own outcome is recorded before the issuance is given up.
+        (issuance(State.INTENT, unknown_attempts=5, attempt_open=True), False, Step.CLOSE_ATTEMPT),
+        (issuance(State.CREATED), False, Step.TAKE),
+        (issuance(State.CREATED), True, Step.ATTACH),
+        (issuance(State.OFFERED), False, Step.REST),
+        (issuance(State.ACKED), False, Step.TAKE),
+        (issuance(State.ACKED), True, Step.ACTIVATE),
+        (issuance(State.ACTIVE), False, Step.REST),
+        (issuance(State.CLOSED), False, Step.REST),
+        (issuance(State.FAILED), False, Step.REST),
+    ],
+)
+def test_next_step(row: Issuance, held: bool, step: Step) -> None:
+    assert next_step(row, held=held) is step
+
+
+def test_backoff_grows_and_ends() -> None:
+    assert [backoff_s(n) for n in range(1, 7)] == [0, 5, 30, 300, 300, 300]
+    assert len(BACKOFF_S) == MAX_UNKNOWN_ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "expected"),
+    [
+        (IssuerFault.REJECTED, State.INTENT, Fault.CSR_REFUSED),
+        (IssuerFault.REJECTED, State.CREATED, Fault.REFUSED),
+        (IssuerFault.THING_MISSING, State.CREATED, Fault.THING_MISSING),
+        (IssuerFault.POLICY_MISSING, State.CREATED, Fault.POLICY_MISSING),
+        (IssuerFault.KEY_MISMATCH, State.INTENT, Fault.KEY_MISMATCH),
+        (IssuerFault.THROTTLED, State.INTENT, None),
+        (IssuerFault.ACCOUNT, State.CREATED, None),
+        (IssuerFault.QUOTA, State.INTENT, None),
+        (IssuerFault.UNKNOWN, State.ACKED, None),
+    ],
+)
+def test_only_an_issuances_own_faults_fail_it(
+    fault: IssuerFault, state: State, expected: Fault | None
+) -> None:
+    assert fault_of(fault, state) is expected
+
+
+OFFERED = issuance(State.OFFERED, certificate_id=NEW)
+ACTIVE = issuance(State.ACTIVE, certificate_id=NEW)
+
+
+@pytest.mark.parametrize(
+    ("seen", "decision"),
+    [
+        (view(None, generation=0), Queue(1)),
+        (view(issuance(State.CLOSED)), Queue(2)),
+        (view(issuance(State.QUEUED)), Wait(issuance(State.QUEUED))),
+        (view(issuance(State.INTENT)), Wait(issuance(State.INTENT))),
+        (view(issuance(State.CREATED)), Wait(issuance(State.CREATED))),
+        (view(OFFERED), Offer(OFFERED)),
+        (view(replace(OFFERED, expires_us=NOW)), Queue(2, replaces=3)),
+        (view(issuance(State.ACKED)), Wait(issuance(State.ACKED))),
+        (view(ACTIVE, active=NEW, activations=1), Refuse(Kind.ISSUED)),
+        (view(ACTIVE, active=NEW, activations=1, reissue_until_us=NOW + 1), Queue(2)),
+        (view(ACTIVE, active=NEW, activations=1, reissue_until_us=NOW), Refuse(Kind.ISSUED)),
+        (view(issuance(State.FAILED, fault=Fault.POLICY_MISSING)), Refuse(Kind.POLICY_MISSING)),
+        (view(issuance(State.FAILED, fault=Fault.THING_OCCUPIED)), Refuse(Kind.THING_OCCUPIED)),
+    ],
+)
+def test_a_device_that_holds_nothing(seen: View, decision: object) -> None:
+    assert answer(seen, ASK, None) == decision
+
+
+@pytest.mark.parametrize(
+    ("limit", "activations", "more"), [(0, 1, False), (2, 2, True), (2, 3, False), (None, 99, True)]
+)
+def test_reissue_limit_counts_after_the_first_active_one(
+    limit: int | None, activations: int, more: bool
+) -> None:
+    row = replace(ACTIVE, product=replace(PRODUCT, reissue_limit=limit))
+    decision = answer(view(row, active=NEW, activations=activations), ASK, None)
+    assert decision == (Queue(2) if more else Refuse(Kind.ISSUED))
+
+
+@pytest.mark.parametrize(
+    ("seen", "held", "decision"),
+    [
+        (view(OFFERED), certificate(NEW, CertificateStatus.INACTIVE), Acknowledge(OFFERED)),
+        (
+            view(replace(OFFERED, state=State.ACKED)),
+            certificate(NEW, CertificateStatus.INACTIVE),
+            Wait(replace(OFFERED, state=State.ACKED)),
+        ),
+        (view(ACTIVE, active=NEW, activations=1), certificate(NEW, CertificateStatus.ACTIVE), Done(NEW)),
+        # A rotation is open: the next bundle, not "all is well".
+        (
+            view(OFFERED, active=OLD, activations=1),
+            certificate(OLD, CertificateStatus.ACTIVE),
+            Offer(OFFERED),
+        ),
+        (view(ACTIVE, active=NEW), certificate(OLD, CertificateStatus.RETIRING), Refuse(Kind.STALE)),
+        (view(ACTIVE, active=NEW), certificate(OLD, CertificateStatus.DELETED), Refuse(Kind.STALE)),
+        (view(ACTIVE, active=NEW), None, Refuse(Kind.UNKNOWN_CERTIFICATE)),
+        (view(None), None, Refuse(Kind.UNKNOWN_CERTIFICATE)),
+    ],
+)
+def test_inv4_the_digest_of_what_the_device_holds(
+    seen: View, held: Certificate | None, decision: object
+) -> None:
+    request = replace(ASK, have=held.certificate_id if held else STRANGE)
+    assert answer(seen, request, held) == decision
+
+
+def test_renew_is_granted_by_the_reissue_limit_alone() -> None:
+    held, request = certificate(NEW, CertificateStatus.ACTIVE), replace(ASK, have=NEW, renew=True)
+    assert answer(view(ACTIVE, active=NEW, activations=1), request, held) == Done(NEW)
+    free = replace(ACTIVE, product=replace(PRODUCT, reissue_limit=None))
+    assert answer(view(free, active=NEW, activations=1), request, held) == Queue(2)
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.OFFERED, State.FAILED])
+def test_another_csr_key_supersedes_what_nobody_claims(state: State) -> None:
+    row = issuance(state, BY_CSR, public_key_id=b"1" * 32, certificate_id=NEW)
+    asks = Request(WITHOUT_KEY, None, False, b"csr", b"2" * 32)
+    assert answer(view(row), asks, None) == Queue(2, replaces=3)
+    same = replace(asks, public_key_id=b"1" * 32)
+    assert not isinstance(answer(view(row), same, None), Queue)
+
+
+@pytest.mark.parametrize("state", [State.INTENT, State.CREATED, State.ACKED])
+def test_another_csr_key_waits_for_what_is_under_way(state: State) -> None:
+    row = issuance(state, BY_CSR, public_key_id=b"1" * 32, certificate_id=NEW)
+    assert answer(view(row), Request(WITHOUT_KEY, None, False, b"csr", b"2" * 32), None) == Wait(row)
+
+
+@pytest.mark.parametrize(
+    ("product", "request_", "refused"),
+    [
+        (PRODUCT, ASK, None),
+        (PRODUCT, replace(ASK, want=WITHOUT_KEY), Refuse(Kind.WANT, 1 << 2)),
+        (PRODUCT, replace(ASK, csr_der=b"csr"), Refuse(Kind.CSR_UNWANTED)),
+        (BY_CSR, replace(ASK, csr_der=b"csr"), Refuse(Kind.WANT, 1 << 2)),
+        (BY_CSR, Request(WITHOUT_KEY, None, False, None, None), Refuse(Kind.CSR_NEEDED)),
+        (BY_CSR, Request(WITHOUT_KEY, NEW, False, None, None), None),
+        (BY_CSR, Request(WITHOUT_KEY, None, False, b"csr", b"1" * 32), None),
+    ],
+)
+def test_what_fits_the_key_source(product: Product, request_: Request, refused: Refuse | None) -> None:
+    assert check_request(product, request_) == refused
+
+
+def test_an_ack_of_what_was_never_offered_starts_over() -> None:
+    assert answer_ack(view(OFFERED), STRANGE, None) == Refuse(Kind.STALE)
+    assert answer_ack(view(OFFERED), NEW, certificate(NEW, CertificateStatus.INACTIVE)) == Acknowledge(
+        OFFERED
+    )
+    assert answer_ack(view(ACTIVE, active=NEW), NEW, certificate(NEW, CertificateStatus.ACTIVE)) == Done(NEW)
+
+
+def test_a_turn_is_what_the_quota_takes() -> None:
+    assert (turn_s(0, 10), turn_s(9, 10), turn_s(100, 10), turn_s(5, 0)) == (0, 0, 10, 5)
