@@ -118,9 +118,10 @@ class Secrets(Struct, frozen=True, forbid_unknown_fields=True):
         if not self.master_key_file:
             raise ValueError("master_key_file: is empty; make one with `cvmd secrets new FILE`")
 
-    def master_key(self) -> Secret:
-        """What `master_key_file` holds, as text, read now. Raises ConfigError."""
-        return read_secret(self.master_key_file)
+    @property
+    def master_key_path(self) -> Path:
+        """Where `master_key_file` is here and now, for sealing.load_master_key."""
+        return secret_path(self.master_key_file)
 
 
 class Aws(Struct, frozen=True, forbid_unknown_fields=True):
@@ -218,13 +219,14 @@ def read_secret(value: str) -> Secret:
     """The content of the file that a `*_file` key names, without surrounding white space.
 
     `$CREDENTIALS_DIRECTORY` is systemd's, or /etc/cvmd where it is not set: one configuration serves the unit
-    and the operator. Raises ConfigError if the file cannot be read, is open to everybody, or is empty.
+    and the operator. Raises ConfigError if the file cannot be read, is open to others, or is empty.
     """
     path = secret_path(value)
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & stat.S_IRWXO:
-                raise ConfigError(f"{path}: everybody may read or write this secret; do `chmod o= {path}`")
+            # Group-readable passes: systemd gives credentials by an ACL, whose mask shows as group bits.
+            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXO | stat.S_IWGRP):
+                raise ConfigError(f"{path}: others may read or write this secret; do `chmod 0400 {path}`")
             content = file.read(_MAX_SECRET + 1).strip()
     except OSError as error:
         raise ConfigError(f"{path}: this secret cannot be read: {_reason(error)}") from None
