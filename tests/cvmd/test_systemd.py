@@ -118,7 +118,8 @@ print(inherited.getsockname()[1])
 
 def _activate(passed: int) -> subprocess.CompletedProcess[str]:
     """Run ACTIVATED as systemd would, with `passed` as its file descriptor 3."""
-    script = f"import os, sys; os.dup2({passed}, 3); os.execv(sys.executable, ['python', '-c', {ACTIVATED!r}])"
+    command = [sys.executable, "-c", ACTIVATED]
+    script = f"import os; os.dup2({passed}, 3); os.execv({sys.executable!r}, {command!r})"
     return subprocess.run(
         [sys.executable, "-c", script], pass_fds=[passed], env={**os.environ, "LISTEN_FDS": "1"},
         capture_output=True, text=True, timeout=60, check=False,
