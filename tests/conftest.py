@@ -1,0 +1,37 @@
+"""Fixtures that many tests share. A server starts when a test first asks for it, one a worker."""
+
+import itertools
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+from tools.mariadb import MariaDB, private_mariadb
+
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def mariadb_session() -> Iterator[MariaDB]:
+    """The worker's one server. Tests ask for `mariadb` or `mariadb_url`."""
+    with private_mariadb() as server:
+        yield server
+
+
+@pytest.fixture
+def mariadb(mariadb_session: MariaDB) -> Iterator[MariaDB]:
+    """A running MariaDB, to make databases on, stop, kill and start; the next test finds it running again."""
+    yield mariadb_session
+    mariadb_session.start()
+
+
+@pytest.fixture
+def mariadb_url(mariadb: MariaDB) -> Iterator[str]:
+    """The URL of a fresh database, dropped after the test."""
+    name = f"test_{next(_numbers)}"
+    yield mariadb.create_database(name)
+    mariadb.start()
+    mariadb.drop_database(name)

@@ -1,0 +1,168 @@
+"""A private MariaDB server on loopback: own data directory, own port, gone when it is closed."""
+
+import getpass
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pymysql
+
+USER = "cvmd"
+ANSWERS_WITHIN_S = 60.0
+
+
+class MariaDB:
+    """One mariadbd. `stop`, `kill` and `start` may follow each other: data, port and password stay."""
+
+    def __init__(self, directory: Path) -> None:
+        """Lays the data directory in `directory`, which must be there; starts nothing."""
+        self.port = _free_port()
+        self._directory = directory
+        self._password = secrets.token_hex(8)
+        self._process: subprocess.Popen[bytes] | None = None
+        # In a directory of its own: a Unix socket's path ends at 107 bytes, and test directories are longer.
+        self._socket = Path(tempfile.mkdtemp(prefix="mariadb-")) / "s"
+        self._install()
+
+    def start(self) -> None:
+        """Returns once it answers; does nothing when it runs already."""
+        if self._process is not None:
+            return
+        command = [
+            _program("mariadbd"),
+            "--no-defaults",
+            *_as_user(),
+            f"--datadir={self._data}",
+            f"--socket={self._socket}",
+            "--bind-address=127.0.0.1",
+            f"--port={self.port}",
+            "--skip-name-resolve",
+            "--innodb-buffer-pool-size=64M",
+            "--innodb-flush-log-at-trx-commit=2",  # outlives kill -9 of the server, which is all we do to it
+        ]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + ANSWERS_WITHIN_S
+        while not self._socket.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"mariadbd did not come up: {self._last_words()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ends it in order; open connections are cut."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+    def kill(self) -> None:
+        """Ends it at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            self._socket.unlink(missing_ok=True)  # `start` takes a socket for a server that listens
+
+    def close(self) -> None:
+        """Stops it and takes its socket's directory away; its data stay in the directory it was given."""
+        self.stop()
+        shutil.rmtree(self._socket.parent)
+
+    def create_database(self, name: str) -> str:
+        """A new, empty database; its SQLAlchemy URL."""
+        self.execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """The database is gone, with all in it."""
+        self.execute(f"DROP DATABASE `{name}`")
+
+    def url(self, database: str) -> str:
+        """The SQLAlchemy URL of a database, password included, whether or not it is there."""
+        return f"mysql+pymysql://{USER}:{self._password}@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, *statements: str) -> None:
+        """Runs statements as the server's administrator."""
+        connection = pymysql.connect(
+            unix_socket=str(self._socket), user=getpass.getuser(), autocommit=True, connect_timeout=5
+        )
+        with connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    @property
+    def _data(self) -> Path:
+        return self._directory / "data"
+
+    @property
+    def _log(self) -> Path:
+        return self._directory / "mariadbd.log"
+
+    def _install(self) -> None:
+        """System tables, the administrator (this very user, known by the Unix socket) and the user `cvmd`."""
+        installed = subprocess.run(
+            [
+                _program("mariadb-install-db"),
+                "--no-defaults",
+                *_as_user(),
+                f"--datadir={self._data}",
+                "--auth-root-authentication-method=socket",
+                f"--auth-root-socket-user={getpass.getuser()}",
+                "--skip-test-db",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if installed.returncode:
+            raise RuntimeError(f"mariadb-install-db failed: {installed.stdout[-2000:]}")
+        self.start()
+        account = f"'{USER}'@'127.0.0.1'"
+        self.execute(
+            f"CREATE USER {account} IDENTIFIED BY '{self._password}'",
+            f"GRANT ALL ON *.* TO {account}",
+        )
+        self.stop()
+
+    def _last_words(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:]
+
+
+@contextmanager
+def private_mariadb() -> Iterator[MariaDB]:
+    """A running server in a temporary directory that vanishes with it."""
+    with tempfile.TemporaryDirectory(prefix="cvmd-mariadb-") as directory:
+        server = MariaDB(Path(directory))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.close()
+
+
+def _as_user() -> list[str]:
+    """mariadbd refuses to run as root unless it is told so; its data directory is private to us anyway."""
+    return ["--user=root"] if os.geteuid() == 0 else []
+
+
+def _program(name: str) -> str:
+    """mariadbd lies in a directory that an ordinary user's PATH may lack."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise RuntimeError(f"{name} is not installed; tools/test installs what the tests need")
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
