@@ -86,13 +86,13 @@ class Sealer:
         return _HEADER.pack(_VERSION, self.key_id, nonce) + ciphertext
 
     def unseal(self, sealed: bytes, *, table: str, column: str, row: bytes) -> Secret:
-        """Raises SealError, naming table and column, if it was sealed for another place or under another key."""
+        """Raises SealError, naming the place, if it was sealed for another one or under another key."""
         if len(sealed) < OVERHEAD or sealed[0] != _VERSION:
             raise SealError(f"{table}.{column}: not sealed by this version of cvmd")
         _, key_id, nonce = _HEADER.unpack_from(sealed)
         if key_id != self.key_id:
             raise SealError(
-                f"{table}.{column}: sealed under master key {key_id.hex()}, not the present {self.key_id.hex()}"
+                f"{table}.{column}: sealed under master key {key_id.hex()}, not under {self.key_id.hex()}"
             )
         place = _place(table, column, row, key_id)
         try:
@@ -101,7 +101,7 @@ class Sealer:
             raise SealError(f"{table}.{column}: altered, or sealed for another place") from None
 
     def unseal_decoy(self) -> Secret:
-        """A random token, for the work that a device's takes: an unknown serial costs the same (invariant 8)."""
+        """A random token, for the work that a device's takes: an unknown serial costs that too (inv. 8)."""
         table, column, row = _DECOY_PLACE
         return self.unseal(self._decoy, table=table, column=column, row=row)
 
