@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from .arguments import options_of, parser
-from .explain import explain, status_name
+from .explain import explain, stage_name, status_name
 from .flash import DirectoryFlash
 from .options import OptionError, Options
 from .outcome import Cut, Done, Exit, Failed, Outcome, Refused
@@ -50,8 +50,7 @@ class _Shown(Watcher):
     """Lines for people, and a bar where there is a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        console = Console(file=stream)
+        self._console = console = Console(file=stream)
         columns = TextColumn("bundle"), BarColumn(), DownloadColumn()
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task: TaskID | None = None
@@ -64,7 +63,7 @@ class _Shown(Watcher):
         self._progress.stop()
 
     def say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def progress(self, received: int, total: int) -> None:
         if self._task is None:
@@ -118,7 +117,7 @@ def _refusal(outcome: Outcome) -> dict[str, Any] | None:
         return None
     return {
         "status": status_name(outcome.status),
-        "stage": outcome.stage,
+        "stage": stage_name(outcome.stage),
         "retry_s": outcome.retry_s,
         "detail": outcome.detail,
         "tagged": outcome.tagged,

@@ -150,7 +150,7 @@ class Dialogue:
             self._storage.install(objects, self._meta(objects, done), self._options.key_format)
             self.outcome = Done(already=False)
         elif in_use:
-            self._storage.drop_bundle()  # part of one that is no longer on offer
+            self._storage.abandon()
             self.outcome = Done(already=True)
         else:
             self.outcome = Failed("the server said DONE, but it has delivered nothing")

@@ -58,14 +58,19 @@ def explain(outcome: Outcome) -> str:
         case Failed(reason=reason):
             return f"Failed: {reason}."
         case Refused(status=status, stage=stage, retry_s=retry_s):
-            where = f"stage {_name(Stage, stage)}, come back after {retry_s} s"
+            where = f"stage {stage_name(stage)}, come back after {retry_s} s"
             source = "" if outcome.tagged else "; said in clear, so anybody on the way could have said it"
-            return f"Refused with {_name(Status, status)} ({where}{source}). {_advice(outcome)}"
+            return f"Refused with {status_name(status)} ({where}{source}). {_advice(outcome)}"
 
 
 def status_name(status: int) -> str:
     """`AUTH`, or `0x39` for a status that this client does not know."""
     return _name(Status, status)
+
+
+def stage_name(stage: int) -> str:
+    """`PROOF`, or `0x09` for a stage that this client does not know."""
+    return _name(Stage, stage)
 
 
 def _advice(refused: Refused) -> str:

@@ -117,6 +117,11 @@ class DeviceStorage:
             raise BadBundleError("certificate and key of the bundle do not belong together")
         return objects
 
+    def abandon(self) -> None:
+        """Nothing is under way any more: neither the bundle nor the key that was made for it."""
+        self.drop_bundle()
+        self._flash.remove(_DEVICE_KEY)
+
     # The device's own key.
 
     def device_key(self, renew: bool) -> bytes:

@@ -4,8 +4,8 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,6 @@ from protocol.objects import Bundle, certificate_digest
 from protocol.server import ServerSession
 from tools.client import Options
 
-SERIAL = "A1:b_c.d-7"
-THING = "thing-of-A1"
 ENDPOINT = "example-ats.iot.eu-west-1.amazonaws.com"
 NOW, CONNECT_AFTER_S = 1_800_000_000, 7
 
@@ -58,17 +56,6 @@ ROOT_CA = certificate(_CA_KEY.public_key())
 
 
 @dataclass
-class Answer:
-    """A scripted answer to one PROOF, FETCH after WAIT or ACK: a REFUSE, or a WAIT where `turn_s` is set."""
-
-    status: int = Status.BUSY
-    stage: int = Stage.PROOF
-    retry_s: int = 0
-    detail: int = 0
-    turn_s: int | None = None
-
-
-@dataclass
 class Issued:
     """One certificate with its key (None: the device's own)."""
 
@@ -79,12 +66,12 @@ class Issued:
     def digest(self) -> bytes:
         return certificate_digest(self.cert_der)
 
-    def bundle(self, want: int) -> Bundle:
+    def bundle(self, want: int, thing: str) -> Bundle:
         objects = {
             Kind.CERTIFICATE: self.cert_der,
             Kind.ROOT_CA: ROOT_CA,
             Kind.ENDPOINT: ENDPOINT.encode(),
-            Kind.THING_NAME: THING.encode(),
+            Kind.THING_NAME: thing.encode(),
         }
         if self.key:
             for kind, form in (
@@ -97,34 +84,53 @@ class Issued:
 
 @dataclass
 class Server:
-    """Vends to one serial. `script`: what to answer before answering properly; `hello`: a clear REFUSE to HELLO."""
+    """Vends to one serial. `script`: answers that come before the proper ones.
+
+    `proofs` and `acks`: what has come; `made`: every certificate that was issued.
+    """
 
     token: bytes
+    serial: str = "A1:b_c.d-7"
+    thing: str = "thing-of-A1"
     port: int = 0
     suites: frozenset[Suite] = frozenset(Suite)
     rsa: bool = False
     write_at_once: int | None = None
-    script: list[Answer] = field(default_factory=list)
-    hello: list[Answer] = field(default_factory=list)
+    script: list[Callable[[ServerSession], None]] = field(default_factory=list)
+    hello: list[Callable[[ServerSession], None]] = field(default_factory=list)
     proofs: list[Proof] = field(default_factory=list)
     acks: list[bytes] = field(default_factory=list)
-    fetches: int = 0
     connections: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
     made: list[Issued] = field(default_factory=list)
     offered: Issued | None = None
     active: Issued | None = None
+
+    def refuse(self, status: Any, stage: Stage = Stage.PROOF, retry_s: int = 0, detail: int = 0) -> None:
+        """Script one REFUSE; a number as `status` is one that only a later server would send."""
+        self.script.append(lambda session: session.send_refuse(status, stage, retry_s, detail))
+
+    def refuse_hello(self, status: Status, retry_s: int = 0) -> None:
+        """Script one clear REFUSE to HELLO."""
+        self.hello.append(lambda session: session.send_clear_refuse(status, Stage.HELLO, retry_s))
+
+    def wait(self, turn_s: int) -> None:
+        """Script one WAIT."""
+        self.script.append(lambda session: session.send_wait(turn_s))
 
     def issue(self, csr: bytes | None) -> Issued:
         """The certificate on offer; a new one only where there is none yet."""
         public = x509.load_der_x509_csr(csr).public_key() if csr else None
         if self.offered and (not csr or _public(self.offered) == public):
             return self.offered
-        key = None
-        if not csr:
-            key = rsa.generate_private_key(65537, 2048) if self.rsa else ec.generate_private_key(ec.SECP256R1())
+        key = None if csr else self.new_key()
         self.offered = Issued(certificate(public or key.public_key()), key)  # type: ignore[union-attr]  # one of them
         self.made.append(self.offered)
         return self.offered
+
+    def new_key(self) -> Any:
+        """A key as the product's are."""
+        return rsa.generate_private_key(65537, 2048) if self.rsa else ec.generate_private_key(ec.SECP256R1())
 
     def serve(self, connection: socket.socket) -> None:
         self.connections += 1
@@ -133,9 +139,8 @@ class Server:
             try:
                 while not dialogue.session.ended and (data := connection.recv(4096)):
                     dialogue.session.receive_data(data)
-                    while events := dialogue.session.events():  # to answer one can bring the next
-                        for event in events:
-                            dialogue.take(event)
+                    with self.lock:
+                        dialogue.take_all()
                     while out := dialogue.session.data_to_send(self.write_at_once):
                         connection.sendall(out)
             except OSError:
@@ -147,16 +152,19 @@ class _ServerDialogue:
         self.server, self.session = server, ServerSession(server.suites)
         self.proof: Proof | None = None
 
-    def take(self, event: ServerEvent) -> None:
+    def take_all(self) -> None:
+        while events := self.session.events():  # to answer one can bring the next
+            for event in events:
+                self._take(event)
+
+    def _take(self, event: ServerEvent) -> None:
         match event:
             case HelloReceived() if self.server.hello:
-                answer = self.server.hello.pop(0)
-                refusal = Status(answer.status), Stage(answer.stage), answer.retry_s, answer.detail
-                self.session.send_clear_refuse(*refusal)
+                self.server.hello.pop(0)(self.session)
             case HelloReceived():
                 self.session.challenge(secrets.token_bytes(16))
             case ProofPending():
-                known = self.session.serial == SERIAL.encode()
+                known = self.session.serial == self.server.serial.encode()
                 self.session.authenticate(self.server.token, known, os.urandom(32))
             case ProofRejected():
                 self.session.send_auth_refusal()
@@ -183,7 +191,7 @@ class _ServerDialogue:
         elif proof.have and not (server.active and proof.have == server.active.digest):
             self.session.send_refuse(Status.STALE, Stage.PROOF, 0)
         else:
-            self.session.send_manifest(server.issue(proof.csr).bundle(proof.want))
+            self.session.send_manifest(server.issue(proof.csr).bundle(proof.want, server.thing))
 
     def _activate(self, digest: bytes) -> None:
         server = self.server
@@ -197,13 +205,7 @@ class _ServerDialogue:
     def _scripted(self) -> bool:
         if not self.server.script:
             return False
-        answer = self.server.script.pop(0)
-        if answer.turn_s is not None:
-            self.session.send_wait(answer.turn_s)
-        else:
-            # An unknown status is one that a later server may send: IntEnum alone would refuse to carry it.
-            status = Status(answer.status) if answer.status in set(Status) else answer.status
-            self.session.send_refuse(status, Stage(answer.stage), answer.retry_s, answer.detail)  # type: ignore[arg-type]  # see above
+        self.server.script.pop(0)(self.session)
         return True
 
 
@@ -213,7 +215,7 @@ def _public(issued: Issued) -> object:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A server on loopback with one device, SERIAL, and its token."""
+    """A server on loopback with one device, `serial`, and its token."""
     served = Server(token=secrets.token_bytes(32))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         served.port = listener.getsockname()[1]
@@ -236,7 +238,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def options(server: Server) -> Options:
     """How the device of `server` calls it."""
-    return Options(host="127.0.0.1", port=server.port, serial=SERIAL, token=server.token, backoff_s=0)
+    return Options(host="127.0.0.1", port=server.port, serial=server.serial, token=server.token, backoff_s=0)
 
 
 @pytest.fixture
@@ -244,6 +246,3 @@ def token_file(server: Server, tmp_path: Path) -> Path:
     path = tmp_path / "token.hex"
     path.write_text(server.token.hex() + "\n")
     return path
-
-
-__all__ = ["Answer", "Server", "replace"]
