@@ -67,7 +67,7 @@ class Kind(_Meaning):
     KEY_PKCS8 = 3, "private key, DER: PKCS#8"
     ROOT_CA = 4, "root CA of the endpoint, DER"
     ENDPOINT = 5, "host name of the MQTT endpoint, ASCII"
-    THING_NAME = 6, "AWS IoT thing name, UTF-8"
+    THING_NAME = 6, "AWS IoT thing name, ASCII"
 
 
 class ProofFlag(IntFlag):

@@ -78,6 +78,11 @@ class NNpsk0:
         """Whether the next message written is a handshake message, which begins with an ephemeral key."""
         return self._send is None
 
+    @property
+    def handshake_state(self) -> tuple[bytes, bytes]:
+        """(h, ck) of the handshake as it stands: what implementers compare. Secret."""
+        return self._hash, self._chaining_key
+
     def write(self, payload: bytes) -> bytes:
         """The next message to the peer."""
         if self._send:
