@@ -1,0 +1,240 @@
+"""The operator's side: devices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row, and_, bindparam, insert, select, update
+
+from cvmd.errors import ConfigError
+from cvmd.model import US, Certificate, Device, Issuance, Outcome, Product, State
+from cvmd.store import rows
+from cvmd.store.deployment import DeploymentRow
+from cvmd.store.engine import Database, Duplicate, Transaction
+from cvmd.store.products import ProductRows
+from cvmd.store.schema import NOW, accounts, attempts, certificates, devices, issuances, products
+
+_SERIAL = re.compile(rb"[A-Za-z0-9:_.-]{1,64}")
+_THING = re.compile(r"[A-Za-z0-9:_-]{1,128}")
+_POLICY = re.compile(r"[\w+=,.@-]{1,128}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class NewDevice:
+    """A device to be imported. `sealed_token` is empty where the product's auth needs no token of its own."""
+
+    serial: bytes
+    thing: str
+    policy: str
+    sealed_token: bytes = field(repr=False, default=b"")
+
+    def __post_init__(self) -> None:
+        if not _SERIAL.fullmatch(self.serial):
+            raise ConfigError(f"serial {self.serial!r}: must be 1 to 64 of A-Z a-z 0-9 : _ . -")
+        if not _THING.fullmatch(self.thing):
+            raise ConfigError(f"thing {self.thing!r}: must be 1 to 128 of A-Z a-z 0-9 : _ -")
+        if not _POLICY.fullmatch(self.policy):
+            raise ConfigError(f"policy {self.policy!r}: must be 1 to 128 of A-Z a-z 0-9 _ + = , . @ -")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFilter:
+    """Which devices to list; what is None does not matter."""
+
+    product: str | None = None
+    prefix: bytes | None = None
+    """What the serial begins with."""
+    disabled: bool | None = None
+    state: State | None = None
+    """Of the newest issuance."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedDevice:
+    """A line of a list."""
+
+    serial: bytes
+    product: str
+    thing: str
+    policy: str
+    disabled: bool
+    activations: int
+    state: State | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A row of `attempts`."""
+
+    issuance_id: int
+    number: int
+    outcome: Outcome
+    detail: str | None
+    opened_us: int
+    closed_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """All that the database holds of a device, oldest first."""
+
+    device: Device
+    product: Product
+    issuances: Sequence[Issuance]
+    attempts: Sequence[Attempt]
+    certificates: Sequence[Certificate]
+
+
+_PRODUCT_ID = select(products.c.id).where(products.c.name == bindparam("product_name"))
+_ADD = insert(devices).values(created_us=NOW, updated_us=NOW)
+_KNOWN = select(devices.c.serial).where(devices.c.serial.in_(bindparam("serials", expanding=True))).limit(1)
+
+_LIST = (
+    select(
+        devices.c.serial, products.c.name, devices.c.thing, devices.c.policy, devices.c.disabled,
+        devices.c.activations, issuances.c.state,
+    )
+    .join_from(devices, products, products.c.id == devices.c.product_id)
+    .outerjoin(
+        issuances,
+        and_(issuances.c.device_id == devices.c.id, issuances.c.generation == devices.c.generation),
+    )
+    .where(devices.c.serial > bindparam("after"))
+    .order_by(devices.c.serial)
+    .limit(bindparam("page"))
+)  # fmt: skip
+
+_DEVICE = (
+    select(*rows.labelled(rows.ACCOUNT, rows.PRODUCT, rows.DEVICE))
+    .join_from(devices, products, products.c.id == devices.c.product_id)
+    .join(accounts, accounts.c.id == products.c.account_id)
+    .where(devices.c.serial == bindparam("which"))
+)
+_ISSUANCES = (
+    select(*rows.ISSUANCE).where(issuances.c.device_id == bindparam("device")).order_by(issuances.c.generation)
+)
+_ATTEMPTS = (
+    select(
+        attempts.c.issuance_id, attempts.c.number, attempts.c.outcome, attempts.c.detail, attempts.c.opened_us,
+        attempts.c.closed_us,
+    )
+    .join_from(attempts, issuances, issuances.c.id == attempts.c.issuance_id)
+    .where(issuances.c.device_id == bindparam("device"))
+    .order_by(attempts.c.id)
+)  # fmt: skip
+_CERTIFICATES = (
+    select(*rows.CERTIFICATE).where(certificates.c.device_id == bindparam("device")).order_by(certificates.c.id)
+)
+_OF_SERIAL = update(devices).where(devices.c.serial == bindparam("which"))
+_SET_DISABLED = _OF_SERIAL.values(disabled=bindparam("to"), updated_us=NOW)
+_OPEN_WINDOW = _OF_SERIAL.values(reissue_until_us=NOW + bindparam("for_us"), updated_us=NOW)
+
+
+class DeviceRows:
+    """What the operator asks of devices. ConfigError: a device or product that is taken, or not there."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add_device(self, product: str, device: NewDevice) -> None:
+        """One device; see `add_devices`."""
+        self.add_devices(product, [device])
+
+    def add_devices(self, product: str, new: Sequence[NewDevice]) -> None:
+        """All of them, or with an error none."""
+
+        def work(t: Transaction) -> None:
+            row = t.row(_PRODUCT_ID, product_name=product)
+            if row is None:
+                raise ConfigError(f"there is no product {product!r}; make it with `cvmd products add`")
+            t.insert(
+                _ADD,
+                [
+                    {
+                        "product_id": row[0], "serial": it.serial, "thing": it.thing, "policy": it.policy,
+                        "sealed_token": it.sealed_token,
+                    }
+                    for it in new
+                ],
+            )  # fmt: skip
+
+        try:
+            self._database.transaction(work)
+        except Duplicate:
+            known = self._database.statement(lambda t: t.row(_KNOWN, serials=[it.serial for it in new]))
+            which = "twice in this import" if known is None else f"{known[0].decode()} there already"
+            raise ConfigError(f"a device is {which}; nothing was imported") from None
+
+    def list_devices(
+        self, which: DeviceFilter, *, after: bytes = b"", page: int = 100
+    ) -> Sequence[ListedDevice]:
+        """The next `page` devices in the order of their serials, from the one behind `after`."""
+        statement = _LIST
+        if which.product is not None:
+            statement = statement.where(products.c.name == which.product)
+        if which.prefix:
+            # Bounds and no LIKE, whose wildcards a serial may hold; 0xFF is behind every serial's bytes.
+            statement = statement.where(devices.c.serial.between(which.prefix, which.prefix + b"\xff"))
+        if which.disabled is not None:
+            statement = statement.where(devices.c.disabled.is_(which.disabled))
+        if which.state is not None:
+            statement = statement.where(issuances.c.state == which.state)
+        found = self._database.statement(lambda t: t.rows(statement, after=after, page=page))
+        return [_listed(*row) for row in found]
+
+    def show_device(self, serial: bytes) -> DeviceRecord:
+        """The device and its whole history."""
+        return self._database.statement(lambda t: _record(t, serial))
+
+    def set_disabled(self, serial: bytes, disabled: bool) -> None:
+        """Refuse the device from now on, or no longer."""
+        if not self._database.statement(lambda t: t.change(_SET_DISABLED, which=serial, to=disabled)):
+            raise ConfigError(_no_such(serial))
+
+    def open_window(self, serial: bytes, for_s: int) -> None:
+        """For so long the re-issue limit does not bind this device; 0 closes the window."""
+        if not self._database.statement(lambda t: t.change(_OPEN_WINDOW, which=serial, for_us=for_s * US)):
+            raise ConfigError(_no_such(serial))
+
+
+class AdminStore(DeviceRows, ProductRows, DeploymentRow):
+    """All that the command line asks of the database."""
+
+
+def _record(t: Transaction, serial: bytes) -> DeviceRecord:
+    row = t.row(_DEVICE, which=serial)
+    if row is None:
+        raise ConfigError(_no_such(serial))
+    device, product = _device(row)
+    made = [
+        rows.issuance(it, device.serial, device.thing, device.policy, product)
+        for it in t.rows(_ISSUANCES, device=device.id)
+    ]
+    tried = [
+        Attempt(number, of, Outcome(outcome), *rest)
+        for number, of, outcome, *rest in t.rows(_ATTEMPTS, device=device.id)
+    ]
+    held = [rows.certificate(it) for it in t.rows(_CERTIFICATES, device=device.id)]
+    return DeviceRecord(device, product, made, tried, held)
+
+
+def _device(row: Row[Any]) -> tuple[Device, Product]:
+    end = len(rows.ACCOUNT)
+    product_end = end + len(rows.PRODUCT)
+    product = rows.product(row[end:product_end], rows.account(row[:end]))
+    return rows.device(row[product_end:]), product
+
+
+def _listed(
+    serial: bytes, product: str, thing: str, policy: str, disabled: bool, activations: int, state: str | None
+) -> ListedDevice:
+    return ListedDevice(
+        serial, product, thing, policy, bool(disabled), activations, None if state is None else State(state)
+    )
+
+
+def _no_such(serial: bytes) -> str:
+    return f"there is no device {serial.decode('ascii', 'backslashreplace')!r}; import it with `cvmd devices add`"

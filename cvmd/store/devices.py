@@ -1,0 +1,237 @@
+"""One vend's side of the store: what is known of a device, and the device's events.
+
+An event is a compare-and-set on the state alone, and is allowed only in states that no worker claims.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, LargeBinary, and_, bindparam, func, insert, literal, select, update
+
+from cvmd.model import US, Certificate, CertificateStatus, Offer, Reason, State, View
+from cvmd.store import rows
+from cvmd.store.engine import Database, Duplicate, Transaction
+from cvmd.store.schema import NOW, accounts, certificates, devices, issuances, products
+
+_REPLACEABLE = (State.QUEUED, State.OFFERED, State.FAILED)
+_WAITING = (State.QUEUED, State.INTENT)
+
+_account_end = len(rows.ACCOUNT)
+_product_end = _account_end + len(rows.PRODUCT)
+_device_end = _product_end + len(rows.DEVICE)
+_issuance_end = _device_end + len(rows.ISSUANCE)
+
+_live = certificates.alias("live")
+_VIEW = (
+    select(*rows.labelled(rows.ACCOUNT, rows.PRODUCT, rows.DEVICE, rows.ISSUANCE, [_live.c.certificate_id, NOW]))
+    .select_from(devices)
+    .join(products, products.c.id == devices.c.product_id)
+    .join(accounts, accounts.c.id == products.c.account_id)
+    .outerjoin(
+        issuances,
+        and_(issuances.c.device_id == devices.c.id, issuances.c.generation == devices.c.generation),
+    )
+    .outerjoin(_live, _live.c.live_device_id == devices.c.id)
+)
+_VIEW_OF_SERIAL = _VIEW.where(devices.c.serial == bindparam("serial"))
+
+_CERTIFICATE = select(*rows.CERTIFICATE).where(
+    certificates.c.certificate_id == bindparam("certificate_id"), certificates.c.device_id == bindparam("device_id")
+)
+
+_OFFER = (
+    select(
+        *rows.labelled(rows.ACCOUNT, rows.PRODUCT, rows.ISSUANCE),
+        devices.c.serial.label("serial"),
+        devices.c.thing.label("thing"),
+        devices.c.policy.label("policy"),
+        certificates.c.thing.label("attached_thing"),
+        certificates.c.cert_der.label("cert_der"),
+        issuances.c.endpoint.label("endpoint"),
+        issuances.c.root_ca_der.label("root_ca_der"),
+    )
+    .select_from(issuances)
+    .join(certificates, certificates.c.certificate_id == issuances.c.certificate_id)
+    .join(devices, devices.c.id == issuances.c.device_id)
+    .join(products, products.c.id == devices.c.product_id)
+    .join(accounts, accounts.c.id == products.c.account_id)
+    .where(issuances.c.id == bindparam("issuance_id"), issuances.c.state == State.OFFERED)
+)
+
+_CLOSE_REPLACED = (
+    update(issuances)
+    .where(
+        issuances.c.id == bindparam("replaces"),
+        issuances.c.device_id == bindparam("device"),
+        issuances.c.state.in_(_REPLACEABLE),
+    )
+    .values(
+        state=State.CLOSED, reason=Reason.REPLACED, sealed_escrow=None, not_before_us=None, updated_us=NOW
+    )
+)
+_RETIRE_REPLACED = (
+    update(certificates)
+    .where(certificates.c.issuance_id == bindparam("replaces"), certificates.c.status == CertificateStatus.INACTIVE)
+    .values(status=CertificateStatus.RETIRING, reason=Reason.REPLACED, not_before_us=NOW, retired_us=NOW)
+)
+_NEXT_GENERATION = (
+    update(devices)
+    .where(
+        devices.c.id == bindparam("device"),
+        devices.c.generation == bindparam("to_generation") - 1,
+        devices.c.disabled.is_(False),
+    )
+    .values(generation=bindparam("to_generation"), updated_us=NOW)
+)
+_QUEUE = insert(issuances).from_select(
+    [
+        "device_id", "account_id", "key_source", "uid", "generation", "state", "csr_der", "public_key_id",
+        "not_before_us", "created_us", "updated_us",
+    ],  # fmt: skip
+    select(
+        devices.c.id,
+        products.c.account_id,
+        products.c.key_source,
+        bindparam("new_uid", type_=LargeBinary),
+        devices.c.generation,
+        literal(State.QUEUED),
+        bindparam("csr", type_=LargeBinary),
+        bindparam("key_id", type_=LargeBinary),
+        NOW,
+        NOW,
+        NOW,
+    )
+    .join_from(devices, products, products.c.id == devices.c.product_id)
+    .where(devices.c.id == bindparam("device")),
+)
+_QUEUED_BY = select(issuances.c.id).where(issuances.c.uid == bindparam("uid"))
+
+_ACKNOWLEDGE = (
+    update(issuances)
+    .where(
+        issuances.c.id == bindparam("issuance"),
+        issuances.c.state == State.OFFERED,
+        issuances.c.certificate_id == bindparam("digest"),
+        issuances.c.expires_us > NOW,
+    )
+    .values(state=State.ACKED, sealed_escrow=None, not_before_us=NOW, updated_us=NOW)
+)
+_ACKNOWLEDGED = select(issuances.c.id).where(
+    issuances.c.id == bindparam("issuance"),
+    issuances.c.certificate_id == bindparam("digest"),
+    issuances.c.state.in_((State.ACKED, State.ACTIVE)),
+)
+
+_LIFETIME_S = (
+    select(products.c.offer_lifetime_s)
+    .join_from(products, devices, products.c.id == devices.c.product_id)
+    .where(devices.c.id == issuances.c.device_id)
+    .scalar_subquery()
+)
+_EXTEND = (
+    update(issuances)
+    .where(
+        issuances.c.id == bindparam("issuance"), issuances.c.state == State.OFFERED, issuances.c.expires_us > NOW
+    )
+    .values(expires_us=NOW + _LIFETIME_S * literal(US, BigInteger))
+)
+
+_MOVED = select(issuances.c.id, issuances.c.updated_us).where(
+    issuances.c.id.in_(bindparam("ids", expanding=True))
+)
+_QUEUE_LENGTH = select(func.count()).where(
+    issuances.c.account_id == bindparam("account_id"), issuances.c.state.in_(_WAITING)
+)
+
+
+class DeviceEvents:
+    """cvmd.ports.VendingStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def view(self, serial: bytes) -> View | None:
+        """All that is known of this serial, compared byte for byte; None if there is no such device."""
+        row = self._database.statement(lambda t: t.row(_VIEW_OF_SERIAL, serial=serial))
+        if row is None:
+            return None
+        account = rows.account(row[:_account_end])
+        product = rows.product(row[_account_end:_product_end], account)
+        device = rows.device(row[_product_end:_device_end])
+        columns = row[_device_end:_issuance_end]
+        issuance = None
+        if columns[0] is not None:
+            issuance = rows.issuance(columns, device.serial, device.thing, device.policy, product)
+        return View(device, product, issuance, active=row[-2], now_us=row[-1])
+
+    def certificate(self, device_id: int, certificate_id: bytes) -> Certificate | None:
+        """This device's certificate of that id, whatever its status."""
+        row = self._database.statement(
+            lambda t: t.row(_CERTIFICATE, device_id=device_id, certificate_id=certificate_id)
+        )
+        return None if row is None else rows.certificate(row)
+
+    def offer(self, issuance_id: int) -> Offer | None:
+        """What the bundle of an `offered` issuance is made of; None if it is in another state by now."""
+        row = self._database.statement(lambda t: t.row(_OFFER, issuance_id=issuance_id))
+        if row is None:
+            return None
+        product = rows.product(row[_account_end:_product_end], rows.account(row[:_account_end]))
+        issuance = rows.issuance(row[_product_end:-7], row.serial, row.thing, row.policy, product)
+        return Offer(issuance, row.cert_der, row.endpoint, row.root_ca_der, row.attached_thing)
+
+    def queue(
+        self,
+        device_id: int,
+        generation: int,
+        *,
+        uid: bytes,
+        csr_der: bytes | None,
+        public_key_id: bytes | None,
+        replaces: int | None,
+    ) -> bool:
+        """INSERT the issuance, closing `replaces`. False: another won the generation, `replaces` has moved on, or
+        the device was disabled."""
+
+        def work(t: Transaction) -> bool:
+            # Issuance, certificate, device: the order in which a worker locks them too.
+            if replaces is not None:
+                if not t.change(_CLOSE_REPLACED, replaces=replaces, device=device_id):
+                    return False
+                t.change(_RETIRE_REPLACED, replaces=replaces)
+            if not t.change(_NEXT_GENERATION, device=device_id, to_generation=generation):
+                t.undo()
+                return False
+            t.change(_QUEUE, device=device_id, new_uid=uid, csr=csr_der, key_id=public_key_id)
+            return True
+
+        def settled(t: Transaction) -> bool:
+            return work(t) or (t.repeated and t.row(_QUEUED_BY, uid=uid) is not None)
+
+        try:
+            return self._database.transaction(settled)
+        except Duplicate:
+            return False  # a generation that another node won while this one was repeated
+
+    def acknowledge(self, issuance_id: int, certificate_id: bytes) -> bool:
+        """offered → acked if the digest is its certificate's and it has not expired; wipes the escrow."""
+
+        def work(t: Transaction) -> bool:
+            if t.change(_ACKNOWLEDGE, issuance=issuance_id, digest=certificate_id):
+                return True
+            return t.repeated and t.row(_ACKNOWLEDGED, issuance=issuance_id, digest=certificate_id) is not None
+
+        return self._database.statement(work)
+
+    def extend(self, issuance_id: int) -> None:
+        """Move the expiry of an `offered` issuance on to now + the product's offer lifetime."""
+        self._database.statement(lambda t: t.change(_EXTEND, issuance=issuance_id))
+
+    def moved(self, seen: dict[int, int]) -> list[int]:
+        """Of {issuance id: updated_us}, the ids whose row has another `updated_us` now. One query."""
+        found = self._database.statement(lambda t: t.rows(_MOVED, ids=list(seen)))
+        return [number for number, updated_us in found if seen[number] != updated_us]
+
+    def queue_length(self, account_id: int) -> int:
+        """Issuances of this account that wait to be created."""
+        row = self._database.statement(lambda t: t.row(_QUEUE_LENGTH, account_id=account_id))
+        return 0 if row is None else int(row[0])

@@ -1,0 +1,192 @@
+"""The operator's side: accounts and products."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import Row, bindparam, func, insert, select, update
+
+from cvmd.errors import ConfigError
+from cvmd.model import Auth, KeySource, Product
+from cvmd.store import rows
+from cvmd.store.engine import Database, Duplicate, Transaction
+from cvmd.store.issuances import CREATE
+from cvmd.store.schema import NOW, accounts, devices, pace, products
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_MAX_CREATES_PER_S = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRules:
+    """What an operator says of an AWS account. None: the configuration's `[aws]` says it."""
+
+    partition: str | None = None
+    region: str | None = None
+    role_arn: str | None = None
+    external_id: str | None = None
+    endpoint_url: str | None = None
+    data_endpoint: str | None = None
+    root_ca: str | None = None
+    creates_per_s: int = 10
+    exclusive: bool = False
+    """Nobody else makes certificates in this account and region: orphans that nobody can attribute are ours."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.creates_per_s <= _MAX_CREATES_PER_S:
+            raise ConfigError(f"creates_per_s is {self.creates_per_s}: it must be 1 to {_MAX_CREATES_PER_S}")
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRules:
+    """What an operator says of a product."""
+
+    auth: Auth = Auth.TOKEN
+    key_source: KeySource = KeySource.EC_P256
+    reissue_limit: int | None = 0
+    """New certificates after the first ACTIVE one; None is "unlimited"."""
+    offer_lifetime_s: int = 7 * 86_400
+    grace_s: int = 7 * 86_400
+    connect_after_s: int = 5
+    share_things: bool = False
+    allow_server_keys: bool = False
+    """With auth `serial`, which proves nothing: let keys made here leave all the same."""
+    source_networks: str | None = None
+    """With auth `serial`: CIDR networks, separated by commas, from which devices may call."""
+    window_until_us: int | None = None
+    """With auth `serial`: until when devices may call from anywhere."""
+
+    def __post_init__(self) -> None:
+        for name in ("reissue_limit", "offer_lifetime_s", "grace_s", "connect_after_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 2**31:
+                raise ConfigError(f"{name} is {value}: it must be 0 to {2**31 - 1}")
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRecord:
+    """A product as an operator sees it."""
+
+    product: Product
+    rules: ProductRules
+    devices: int
+    sealed_key: bytes | None = field(repr=False)
+
+
+_RULES = [products.c[name] for name in ProductRules.__dataclass_fields__]
+_DEVICES = (
+    select(func.count()).where(devices.c.product_id == products.c.id).correlate(products).scalar_subquery()
+)
+_PRODUCTS = (
+    select(*rows.labelled(rows.ACCOUNT, rows.PRODUCT, _RULES, [products.c.sealed_key, _DEVICES]))
+    .join_from(products, accounts, accounts.c.id == products.c.account_id)
+    .order_by(products.c.name)
+)
+_PRODUCT = _PRODUCTS.where(products.c.name == bindparam("product_name"))
+_ADD_PRODUCT = insert(products).values(created_us=NOW, updated_us=NOW)
+_SET_PRODUCT = update(products).where(products.c.name == bindparam("product_name")).values(updated_us=NOW)
+
+_ACCOUNT_RULES = [accounts.c[name] for name in AccountRules.__dataclass_fields__]
+_ACCOUNTS = select(accounts.c.name, *_ACCOUNT_RULES).order_by(accounts.c.name)
+_ACCOUNT_ID = select(accounts.c.id).where(accounts.c.name == bindparam("account_name"))
+_ADD_ACCOUNT = insert(accounts).values(created_us=NOW)
+_SET_ACCOUNT = update(accounts).where(accounts.c.name == bindparam("account_name"))
+_ADD_PACE = insert(pace)
+
+
+class ProductRows:
+    """What the operator asks of accounts and products. ConfigError: a name that is wrong, taken, or not there."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add_account(self, name: str, rules: AccountRules) -> None:
+        """A new account, with its row of pace, which `open_attempt` relies on."""
+        _check_name("account", name)
+
+        def work(t: Transaction) -> None:
+            t.change(_ADD_ACCOUNT, name=name, **asdict(rules))
+            t.change(_ADD_PACE, account_id=_account_id(t, name), operation=CREATE, tat_us=0)
+
+        try:
+            self._database.transaction(work)
+        except Duplicate:
+            raise ConfigError(f"account {name!r} is there already") from None
+
+    def set_account(self, name: str, rules: AccountRules) -> None:
+        """Replace all rules of an account."""
+        if not self._database.statement(
+            lambda t: t.change(_SET_ACCOUNT.values(**asdict(rules)), account_name=name)
+        ):
+            raise ConfigError(_no_such("account", name))
+
+    def list_accounts(self) -> dict[str, AccountRules]:
+        """All accounts by name."""
+        found = self._database.statement(lambda t: t.rows(_ACCOUNTS))
+        return {name: AccountRules(*rules, exclusive=bool(exclusive)) for name, *rules, exclusive in found}
+
+    def add_product(
+        self, name: str, rules: ProductRules, *, account: str = "default", sealed_key: bytes | None = None
+    ) -> None:
+        """A new product; `sealed_key` is the product key of auth `derived`."""
+        _check_name("product", name)
+
+        def work(t: Transaction) -> None:
+            account_id = _account_id(t, account)
+            t.change(_ADD_PRODUCT, name=name, account_id=account_id, sealed_key=sealed_key, **asdict(rules))
+
+        try:
+            self._database.transaction(work)
+        except Duplicate:
+            raise ConfigError(f"product {name!r} is there already; change it with `cvmd products set`") from None
+
+    def set_product(self, name: str, rules: ProductRules) -> None:
+        """Replace all rules of a product; issuances that are under way keep their key source."""
+        if not self._database.statement(
+            lambda t: t.change(_SET_PRODUCT.values(**asdict(rules)), product_name=name)
+        ):
+            raise ConfigError(_no_such("product", name))
+
+    def list_products(self) -> Sequence[ProductRecord]:
+        """All products, by name."""
+        return [_record(row) for row in self._database.statement(lambda t: t.rows(_PRODUCTS))]
+
+    def show_product(self, name: str) -> ProductRecord:
+        """One product."""
+        row = self._database.statement(lambda t: t.row(_PRODUCT, product_name=name))
+        if row is None:
+            raise ConfigError(_no_such("product", name))
+        return _record(row)
+
+
+def _record(row: Row[Any]) -> ProductRecord:
+    end = len(rows.ACCOUNT)
+    product_end = end + len(rows.PRODUCT)
+    product = rows.product(row[end:product_end], rows.account(row[:end]))
+    rules = dict(zip(ProductRules.__dataclass_fields__, row[product_end:-2], strict=True))
+    rules |= {
+        "auth": product.auth,
+        "key_source": product.key_source,
+        "share_things": product.share_things,
+        "allow_server_keys": bool(rules["allow_server_keys"]),
+    }
+    return ProductRecord(product, ProductRules(**rules), devices=row[-1], sealed_key=row[-2])
+
+
+def _account_id(t: Transaction, name: str) -> int:
+    row = t.row(_ACCOUNT_ID, account_name=name)
+    if row is None:
+        raise ConfigError(_no_such("account", name))
+    return int(row[0])
+
+
+def _check_name(what: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{what} {name!r}: a name is 1 to 64 of A-Z a-z 0-9 _ . - and begins with a letter or digit")
+
+
+def _no_such(what: str, name: str) -> str:
+    return f"there is no {what} {name!r}; see `cvmd {what}s list`"

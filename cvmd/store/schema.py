@@ -1,0 +1,261 @@
+"""The tables. One per noun of the design; every rule that a constraint can hold is held by one.
+
+Times are BIGINT microseconds UTC of the database's clock. Serials, digests, claims and everything sealed are
+VARBINARY, which compares byte for byte; text is utf8mb4_bin. MariaDB 10.11, MySQL 8 and SQLite.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SQLColumnExpression,
+    String,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import VARBINARY
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+BIG = BigInteger().with_variant(Integer(), "sqlite")
+"""SQLite gives numbers to INTEGER keys only; its integers have 64 bits anyway."""
+
+HEAD = "0001"
+"""The revision of migrations/ that makes these tables."""
+
+DETAIL = 255
+"""Characters of a detail; the rest is cut, since STRICT_ALL_TABLES would refuse the row."""
+
+
+class now_us(FunctionElement[int]):  # noqa: N801  # reads as the SQL function that it is
+    """The database's clock in microseconds; engine.py gives SQLite the process's under this name."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(now_us)
+def _mysql_now(_element: now_us, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)"
+
+
+@compiles(now_us, "sqlite")
+def _sqlite_now(_element: now_us, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "now_us()"
+
+
+def _table(name: str, *items: Any) -> Table:
+    return Table(
+        name, metadata, *items, mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin"
+    )
+
+
+def _id() -> Column[int]:
+    return Column("id", BIG, primary_key=True, autoincrement=True)
+
+
+def _of(table: str, *, nullable: bool = False) -> Column[int]:
+    """The foreign key `<noun>_id` to the table of that noun."""
+    return Column(f"{table.removesuffix('s')}_id", BIG, ForeignKey(f"{table}.id"), nullable=nullable)
+
+
+def _time(name: str, *, nullable: bool = True) -> Column[int]:
+    return Column(f"{name}_us", BigInteger, nullable=nullable)
+
+
+accounts = _table(
+    "accounts",
+    _id(),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("partition", String(32)),
+    Column("region", String(32)),
+    Column("role_arn", String(2048)),
+    Column("external_id", String(1224)),
+    Column("endpoint_url", String(255)),
+    Column("data_endpoint", String(255)),
+    Column("root_ca", String(255)),
+    Column("creates_per_s", Integer, nullable=False, server_default="10"),
+    # Nobody else makes certificates there: what nobody can attribute is ours to delete.
+    Column("exclusive", Boolean, nullable=False, server_default="0"),
+    _time("created", nullable=False),
+)
+
+products = _table(
+    "products",
+    _id(),
+    _of("accounts"),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("auth", String(16), nullable=False),
+    Column("key_source", String(16), nullable=False),
+    Column("sealed_key", VARBINARY(255)),
+    Column("reissue_limit", Integer),  # NULL: unlimited
+    Column("offer_lifetime_s", Integer, nullable=False),
+    Column("grace_s", Integer, nullable=False),
+    Column("connect_after_s", Integer, nullable=False),
+    Column("share_things", Boolean, nullable=False),
+    Column("allow_server_keys", Boolean, nullable=False),
+    Column("source_networks", String(1024)),
+    _time("window_until"),
+    _time("created", nullable=False),
+    _time("updated", nullable=False),
+)
+
+devices = _table(
+    "devices",
+    _id(),
+    _of("products"),
+    Column("serial", VARBINARY(64), nullable=False, unique=True),
+    Column("sealed_token", VARBINARY(255), nullable=False),
+    Column("thing", String(128), nullable=False),
+    Column("policy", String(128), nullable=False),
+    Column("disabled", Boolean, nullable=False, server_default="0"),
+    Column("generation", Integer, nullable=False, server_default="0"),
+    Column("activations", Integer, nullable=False, server_default="0"),
+    _time("reissue_until"),
+    Column("audit_seq", Integer, nullable=False, server_default="0"),
+    Column("audit_head", VARBINARY(32)),
+    _time("created", nullable=False),
+    _time("updated", nullable=False),
+)
+
+issuances = _table(
+    "issuances",
+    _id(),
+    _of("devices"),
+    _of("accounts"),
+    Column("uid", VARBINARY(16), nullable=False, unique=True),
+    Column("generation", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("key_source", String(16), nullable=False),
+    Column("claim", VARBINARY(16)),
+    _time("lease_until"),
+    # When a worker is to look at it: for a claimed row the end of its lease, NULL where there is nothing to do.
+    _time("not_before"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("unknown_attempts", Integer, nullable=False, server_default="0"),
+    Column("attempt_open", Boolean, nullable=False, server_default="0"),
+    Column("resume_state", String(16)),
+    Column("fault", String(32)),
+    Column("fault_detail", String(DETAIL)),
+    Column("reason", String(16)),
+    Column("public_key_id", VARBINARY(32)),
+    Column("csr_der", VARBINARY(2048)),
+    Column("sealed_escrow", VARBINARY(2048)),
+    Column("certificate_id", VARBINARY(32)),
+    Column("endpoint", String(255)),
+    Column("root_ca_der", VARBINARY(4096)),
+    _time("expires"),
+    _time("created", nullable=False),
+    _time("updated", nullable=False),
+    UniqueConstraint("device_id", "generation"),
+    # Invariant 6: after the ACK, and where an issuance ended without one, there is no key.
+    CheckConstraint(
+        "sealed_escrow IS NULL OR state IN ('intent', 'created', 'offered', 'failed')", name="escrow_wiped"
+    ),
+    Index(None, "state", "not_before_us", "account_id"),
+    Index(None, "account_id", "state"),
+)
+
+attempts = _table(
+    "attempts",
+    _id(),
+    _of("issuances"),
+    Column("number", Integer, nullable=False),
+    Column("node", VARBINARY(16), nullable=False),
+    Column("claim", VARBINARY(16), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("detail", String(DETAIL)),
+    _time("opened", nullable=False),
+    _time("closed"),
+    UniqueConstraint("issuance_id", "number"),
+)
+
+certificates = _table(
+    "certificates",
+    _id(),
+    Column("certificate_id", VARBINARY(32), nullable=False, unique=True),
+    _of("issuances"),
+    _of("devices"),
+    Column("arn", String(255), nullable=False),
+    Column("cert_der", VARBINARY(4096), nullable=False),
+    Column("thing", String(128), nullable=False),
+    Column("policy", String(128), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("reason", String(16)),
+    # Invariant 1: the device's id while this is its ACTIVE certificate, else NULL.
+    Column("live_device_id", BIG, unique=True),
+    # Disposal: as in `issuances`; `keep_until_us` is the grace before deletion.
+    Column("claim", VARBINARY(16)),
+    _time("lease_until"),
+    _time("not_before"),
+    _time("keep_until"),
+    Column("disposal_attempts", Integer, nullable=False, server_default="0"),
+    _time("created", nullable=False),
+    _time("activated"),
+    _time("retired"),
+    _time("deleted"),
+    CheckConstraint("(status = 'active') = (live_device_id IS NOT NULL)", name="live_while_active"),
+    CheckConstraint("live_device_id IS NULL OR live_device_id = device_id", name="live_for_its_device"),
+    Index(None, "status", "not_before_us"),
+)
+
+pace = _table(
+    "pace",
+    Column("account_id", BIG, ForeignKey("accounts.id"), primary_key=True, autoincrement=False),
+    Column("operation", String(32), primary_key=True),
+    _time("tat", nullable=False),
+    Column("breaker_failures", Integer, nullable=False, server_default="0"),
+    _time("breaker_until"),
+    Column("breaker_detail", String(DETAIL)),
+)
+
+leases = _table(
+    "leases",
+    Column("name", String(64), primary_key=True),
+    Column("holder", VARBINARY(16)),
+    _time("until", nullable=False),
+)
+
+audit = _table(
+    "audit",
+    _id(),
+    _of("devices", nullable=True),
+    Column("seq", Integer, nullable=False),
+    _time("at", nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("event", String(32), nullable=False),
+    Column("detail", String(DETAIL)),
+    Column("previous", VARBINARY(32)),
+    Column("mac", VARBINARY(32), nullable=False),
+    UniqueConstraint("device_id", "seq"),
+)
+
+deployment = _table(
+    "deployment",
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("deployment_id", VARBINARY(16), nullable=False),
+    Column("key_check", VARBINARY(255)),
+    _time("created", nullable=False),
+)
+
+NOW: SQLColumnExpression[int] = now_us()
+"""The clock as an expression, to add to and compare with."""
