@@ -27,7 +27,7 @@ from cvmd.listener import Listener
 from cvmd.model import Account, KeySource
 from cvmd.ports import StoreDown
 from cvmd.sealing import Sealer, load_master_key
-from cvmd.store import Store, open_store
+from cvmd.store import AdminStore, Database, Store, check_schema
 from cvmd.threads import Pool
 from cvmd.vending import Services, Turns, Vend, VendingSettings
 from cvmd.worker import Worker, WorkerSettings
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT, then drain.
 
-    Raises ConfigError, SealError or SchemaError if it cannot start. A database that is down is no such
+    Raises ConfigError, SealError or WrongSchema if it cannot start. A database that is down is no such
     reason: devices are answered BUSY until it is back.
     """
     stop = asyncio.Event()
@@ -98,9 +98,16 @@ class Node:
     async def start(cls, config: Config, stack: AsyncExitStack) -> Node:
         """Secrets, schema, listener: whatever is wrong is said before a device is let in."""
         sealer = Sealer(load_master_key(secret_path(config.secrets.master_key_file)))
-        store = open_store(config.database, connections=config.database.pool + config.worker.concurrency)
-        stack.callback(store.close)
-        await _check_database(store, sealer)
+        database = Database(
+            config.database.url,
+            password=config.database.password(),
+            pool=config.database.pool + config.worker.concurrency,
+            timeout_s=config.database.timeout_s,
+        )
+        stack.callback(database.close)
+        database.serve_alone()
+        _check_database(database, sealer)
+        store = Store(database)
         sockets = systemd.inherited_sockets() or [_bound(config)]
         node = cls(config, store, sealer, stack, sockets)
         await node._listener.start(sockets, backlog=config.listen.backlog)
@@ -134,18 +141,20 @@ class Node:
         logs.canonical("stopped", connections_cut=cut, issuances_left=left)
 
 
-async def _check_database(store: Store, sealer: Sealer) -> None:
+def _check_database(database: Database, sealer: Sealer) -> None:
     """A wrong schema or a wrong master key refuses to start; a database that is down does not."""
     try:
-        store.check_schema()
-        check_value = store.check_value()
+        check_schema(database)
+        check_value = AdminStore(database).key_check()
     except StoreDown as error:
         log.error("starting without the database, devices are told to come back: %s", error)
         return
-    if check_value is None or not hmac.compare_digest(check_value, sealer.check_value()):
+    if check_value is None:
+        raise ConfigError("the database does not know its master key yet: run `cvmd db migrate`")
+    if not hmac.compare_digest(check_value, sealer.check_value()):
         raise SealError(
-            "the master key is not the one that this database was set up with: give secrets.master_key_file "
-            "the right key (nothing in the database can be read under another)"
+            "secrets.master_key_file: not the key that this database was set up with; nothing in it can be "
+            "read under another one"
         )
 
 

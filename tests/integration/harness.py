@@ -1,0 +1,59 @@
+"""What integration tests share: how a device is made and calls, what openssl and the database themselves say."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from sqlalchemy import make_url
+
+from tools.client import MemoryFlash, Options, Result, vend
+from tools.stack import Stack
+
+MakeStack = Callable[..., Stack]
+
+
+def with_products(stack: Stack) -> Stack:
+    """Products `ec` and `csr`, one for each key source."""
+    stack.add_product("ec", "--auth", "token", "--key-source", "ec-p256")
+    stack.add_product("csr", "--auth", "token", "--key-source", "device-csr")
+    return stack
+
+
+def device(stack: Stack, serial: str, product: str = "ec", **options: Any) -> Options:
+    """A new device with thing and policy of its own, and how it calls."""
+    token_file = stack.add_device(serial, product, thing=f"thing-{serial}", policy=f"policy-{serial}")
+    return caller(stack, serial, bytes.fromhex(token_file.read_text()), product, **options)
+
+
+def caller(stack: Stack, serial: str, token: bytes, product: str = "ec", **options: Any) -> Options:
+    """How a device of this product calls the stack's daemon."""
+    options.setdefault("key_source", "device-csr" if product == "csr" else "ec-p256")
+    options.setdefault("backoff_s", 0.01)
+    return Options(host="127.0.0.1", port=stack.port, serial=serial, token=token, **options)
+
+
+def vend_in_memory(options: Options) -> tuple[Result, MemoryFlash]:
+    """One vend, and the flash afterwards."""
+    flash = MemoryFlash()
+    return vend(options, flash), flash
+
+
+def openssl(*arguments: str | Path, stdin: bytes = b"") -> bytes:
+    """What openssl prints; fails the test with its word if it refuses."""
+    done = subprocess.run(["openssl", *map(str, arguments)], input=stdin, capture_output=True)
+    assert not done.returncode, done.stderr.decode()
+    return done.stdout
+
+
+def rows(url: str, statement: str) -> list[dict[str, Any]]:
+    """What the database itself says."""
+    parsed = make_url(url)
+    connection = pymysql.connect(
+        host=parsed.host, port=parsed.port or 3306, user=parsed.username, password=parsed.password or "",
+        database=parsed.database, cursorclass=pymysql.cursors.DictCursor,
+    )  # fmt: skip
+    with connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
