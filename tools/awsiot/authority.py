@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -122,7 +123,7 @@ class Authority:
             .issuer_name(ISSUER)
             .subject_name(subject)
             .public_key(public_key)
-            .serial_number(x509.random_serial_number())
+            .serial_number(_serial())
             .not_valid_before(not_before)
             .not_valid_after(NOT_AFTER)
             .add_extension(
@@ -177,6 +178,11 @@ class RsaKeys:
         if self._filling:
             self._filling.cancel()
             await asyncio.gather(self._filling, return_exceptions=True)
+
+
+def _serial() -> int:
+    """158 random bits in 20 bytes, always, so that a certificate's size does not vary."""
+    return 1 << 158 | secrets.randbits(158)
 
 
 def _write_key(path: Path, key: CaKey) -> None:
