@@ -74,9 +74,7 @@ def _add_main_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--port", type=int, default=DEFAULT_PORT, help="(default %(default)s)")
     group.add_argument("--serial", required=True, help="the device's serial")
     group.add_argument("--token-file", type=Path, metavar="FILE", help="its token in hex; none: auth serial")
-    group.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="its flash; results appear there"
-    )
+    group.add_argument("--out", type=Path, required=True, metavar="DIR", help="its flash; results appear there")
     group.add_argument(
         "--key-source",
         choices=KEY_SOURCES,
@@ -91,15 +89,11 @@ def _add_main_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--renew", action="store_true", help="ask for another certificate than the one in use")
     group.add_argument("--pem", action="store_true", help="write cert.pem, key.pem and root-ca.pem too")
-    group.add_argument(
-        "--json", action="store_true", help="last line of stdout: one JSON object; the rest to stderr"
-    )
+    group.add_argument("--json", action="store_true", help="last line of stdout: one JSON object; the rest to stderr")
 
 
 def _add_wire_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--suite", choices=[suite.name.lower() for suite in Suite], default="mac", help="(default mac)"
-    )
+    group.add_argument("--suite", choices=[suite.name.lower() for suite in Suite], default="mac", help="(default mac)")
     group.add_argument(
         "--max-frame",
         type=int,
@@ -138,12 +132,8 @@ def _add_wire_options(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_persistence_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--attempts", type=int, default=1, metavar="N", help="connections at most (default %(default)s)"
-    )
-    group.add_argument(
-        "--retry", action="store_true", help="come back until it is done, whatever the refusal"
-    )
+    group.add_argument("--attempts", type=int, default=1, metavar="N", help="connections at most (default %(default)s)")
+    group.add_argument("--retry", action="store_true", help="come back until it is done, whatever the refusal")
     group.add_argument(
         "--backoff",
         type=float,

@@ -30,8 +30,7 @@ _ADVICE: Final = {
     Status.SUITE: "The server does not offer this suite here. It offers: {suites}.",
     Status.FLAG: "The server does not know the flags 0x{detail:x}.",
     Status.MAX_FRAME: "--max-frame is out of range; the nearest value that will do is {detail}.",
-    Status.WANT: "What was asked for contradicts the product (bits 0x{detail:x}). "
-    "Check --key-source and --want.",
+    Status.WANT: "What was asked for contradicts the product (bits 0x{detail:x}). Check --key-source and --want.",
     Status.SEQUENCE: "The server met a frame out of order, or altered on its way. Run again.",
     Status.CSR_NEEDED: "Devices of this product make their own key. Use --key-source device-csr.",
     Status.CSR_BAD: "The server refuses the CSR: {csr}.",

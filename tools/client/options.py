@@ -112,9 +112,7 @@ def read_token(path: Path) -> bytes:
         # `from None`: the error of fromhex or of the decoder could carry the text.
         raise OptionError(f"the token file {path} must hold the token in hex, on one line") from None
     if not token:
-        raise OptionError(
-            f"the token file {path} is empty; for a product without tokens leave --token-file out"
-        )
+        raise OptionError(f"the token file {path} is empty; for a product without tokens leave --token-file out")
     return token
 
 

@@ -165,9 +165,7 @@ def test_what_cannot_be_used_is_exit_2(
     assert names in capsys.readouterr().err
 
 
-def test_a_directory_at_work_is_exit_2(
-    arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_directory_at_work_is_exit_2(arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with DirectoryFlash(out):
         assert main(arguments) == Exit.USAGE
     assert "another client" in capsys.readouterr().err

@@ -55,16 +55,12 @@ def test_every_suite_key_source_and_key_format(
     key_der = flash.read("key.der")
     assert key_der
     # PKCS#8 begins with version 0 as SEC1 does not; PKCS#1's next field is the modulus, not an algorithm.
-    assert (b"\x30\x0d\x06\x09" in key_der[:16] or b"\x30\x13\x06\x07" in key_der[:16]) == (
-        key_format == "pkcs8"
-    )
+    assert (b"\x30\x0d\x06\x09" in key_der[:16] or b"\x30\x13\x06\x07" in key_der[:16]) == (key_format == "pkcs8")
 
 
 @pytest.mark.parametrize(("suite", "max_frame"), [(Suite.MAC, 48), (Suite.NOISE, 56), (Suite.MAC, 1400)])
 @pytest.mark.parametrize("limit", [1000, 27, 1])
-def test_pulled_in_pieces_of_any_size(
-    server: Any, options: Options, suite: Suite, max_frame: int, limit: int
-) -> None:
+def test_pulled_in_pieces_of_any_size(server: Any, options: Options, suite: Suite, max_frame: int, limit: int) -> None:
     flash = MemoryFlash()
     options = replace(options, suite=suite, max_frame=max_frame, limit=limit)
     result = vend(options, flash)
@@ -192,9 +188,7 @@ class WearyFlash(MemoryFlash):
 
 @pytest.mark.parametrize("key_source", ["ec-p256", "device-csr"])
 @pytest.mark.parametrize("renew", [False, True])
-def test_inv1_power_may_be_cut_at_any_write(
-    server: Any, options: Options, key_source: str, renew: bool
-) -> None:
+def test_inv1_power_may_be_cut_at_any_write(server: Any, options: Options, key_source: str, renew: bool) -> None:
     options = replace(options, key_source=key_source, max_frame=128)
     writes, cut = 0, True
     while cut:
@@ -270,9 +264,7 @@ def test_waits_for_its_turn_after_proof_and_after_ack(server: Any, options: Opti
     flash, heard = MemoryFlash(), Heard()
     server.wait(0)
     server.wait(1)
-    server.script.append(
-        lambda session: session.send_manifest(server.issue(None).bundle(options.want, server.thing))
-    )
+    server.script.append(lambda session: session.send_manifest(server.issue(None).bundle(options.want, server.thing)))
     server.wait(0)
     result = vend(replace(options, suite=suite), flash, heard)
     assert_installed(flash, server, result)
@@ -305,9 +297,7 @@ def test_a_refusal_that_comes_while_it_waits_is_heard(server: Any, options: Opti
         (0x4F, Exit.REFUSED),
     ],
 )
-def test_inv9_a_refusal_ends_as_its_class_says(
-    server: Any, options: Options, status: int, code: Exit
-) -> None:
+def test_inv9_a_refusal_ends_as_its_class_says(server: Any, options: Options, status: int, code: Exit) -> None:
     server.refuse(status, Stage.QUEUE, 9, 3)
     result = vend(replace(options, attempts=1), MemoryFlash())
     assert result.outcome == Refused(status, Stage.QUEUE, 9, 3, tagged=True)
@@ -334,9 +324,7 @@ def test_attempts_do_not_outlast_what_needs_a_person_but_retry_does(server: Any,
 
 
 @pytest.mark.parametrize("serial", ["A1:b_c.d-7", "unknown"])
-def test_a_wrong_token_and_an_unknown_serial_look_the_same(
-    server: Any, options: Options, serial: str
-) -> None:
+def test_a_wrong_token_and_an_unknown_serial_look_the_same(server: Any, options: Options, serial: str) -> None:
     result = vend(replace(options, serial=serial, token=bytes(16)), MemoryFlash())
     assert result.outcome == Refused(Status.AUTH, Stage.PROOF, 60, 0, tagged=False)
 

@@ -86,7 +86,7 @@ class Issued:
 class Server:
     """Vends to one serial. `script`: answers that come before the proper ones.
 
-    `proofs` and `acks`: what has come; `made`: every certificate that was issued.
+    `fellows` serve other serials behind the same port. `proofs` and `acks`: what has come; `made`: every certificate.
     """
 
     token: bytes
@@ -101,6 +101,7 @@ class Server:
     proofs: list[Proof] = field(default_factory=list)
     acks: list[bytes] = field(default_factory=list)
     connections: int = 0
+    fellows: list["Server"] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     made: list[Issued] = field(default_factory=list)
     offered: Issued | None = None
@@ -152,6 +153,11 @@ class _ServerDialogue:
         self.server, self.session = server, ServerSession(server.suites)
         self.proof: Proof | None = None
 
+    def _turn_to_who_serves(self, serial: bytes) -> None:
+        for server in self.server.fellows:
+            if server.serial.encode() == serial:
+                self.server = server
+
     def take_all(self) -> None:
         while events := self.session.events():  # to answer one can bring the next
             for event in events:
@@ -161,7 +167,8 @@ class _ServerDialogue:
         match event:
             case HelloReceived() if self.server.hello:
                 self.server.hello.pop(0)(self.session)
-            case HelloReceived():
+            case HelloReceived(hello=hello):
+                self._turn_to_who_serves(hello.serial)
                 self.session.challenge(secrets.token_bytes(16))
             case ProofPending():
                 known = self.session.serial == self.server.serial.encode()
