@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from tools.awsiot import Control, Settings, run_in_thread
 from tools.mariadb import MariaDB, private_mariadb
 
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -35,3 +36,10 @@ def mariadb_url(mariadb: MariaDB) -> Iterator[str]:
     yield mariadb.create_database(name)
     mariadb.start()
     mariadb.drop_database(name)
+
+
+@pytest.fixture
+def standin() -> Iterator[Control]:
+    """An AWS IoT of the test's own, in a thread; `standin.url` is the endpoint."""
+    with run_in_thread(Settings(ca_key="ec")) as control:
+        yield control
