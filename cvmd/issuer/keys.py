@@ -52,7 +52,7 @@ def check_csr(csr_der: bytes, serial: bytes) -> bytes:
     """The public key id of an acceptable CSR. Raises CsrError, and nothing else, whatever the bytes are.
 
     Acceptable: P-256, P-384, or RSA of 2048 to 4096 bits; signed with SHA-2; the subject empty or CN =
-    `serial` and no more (AWS copies it, and policies may trust it); no attributes, so no requested extensions.
+    `serial` and no more (AWS copies it, and policies may trust it); no attributes, so no extensions.
     """
     if len(csr_der) > MAX_CSR:
         raise CsrError(_NOT_DER, f"a CSR has at most {MAX_CSR} bytes")

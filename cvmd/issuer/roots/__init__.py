@@ -23,10 +23,10 @@ SHIPPED = {
 def root_ca(choice: str, *, region: str) -> bytes:
     """The root CA as DER. Raises ConfigError, which says what to do.
 
-    `choice` is `amazon-root-ca-1` (RSA, 837 bytes), `amazon-root-ca-3` (P-256, 442 bytes), the path of a file that
-    holds one CA certificate (PEM or DER), or `auto`: Amazon Root CA 1. AWS's ATS endpoints present the chain to
-    that one to every client that offers RSA signatures; the chain to CA 3 is for clients that offer ECDSA alone,
-    which only the firmware's author can know.
+    `choice` is `amazon-root-ca-1` (RSA, 837 bytes), `amazon-root-ca-3` (P-256, 442 bytes), the path of a file
+    that holds one CA certificate (PEM or DER), or `auto`: Amazon Root CA 1. AWS's ATS endpoints present the
+    chain to that one to every client that offers RSA signatures; the chain to CA 3 is for clients that offer
+    ECDSA alone, which only the firmware's author can know.
     """
     if choice == "auto":
         if region.startswith("cn-"):
