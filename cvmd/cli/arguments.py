@@ -1,0 +1,73 @@
+"""The types of command-line arguments: text in, the daemon's value out, or a sentence that says the rule."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Collection
+from enum import StrEnum
+from typing import Final, TypeVar
+
+from protocol.constants import MAX_SERIAL
+
+E = TypeVar("E", bound=StrEnum)
+
+UNLIMITED: Final = "unlimited"
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_MAX_LIFETIME_S: Final = 3650 * 86_400
+_MAX_LIMIT: Final = 1_000_000
+
+
+def _matching(what: str, pattern: str, rule: str) -> Callable[[str], str]:
+    expression = re.compile(pattern, re.ASCII)
+
+    def parse(text: str) -> str:
+        if not expression.fullmatch(text):
+            raise ArgumentTypeError(f"{text!r} is no {what}: {rule}")
+        return text
+
+    return parse
+
+
+serial = _matching(
+    "serial", rf"[A-Za-z0-9:_.-]{{1,{MAX_SERIAL}}}", f"1 to {MAX_SERIAL} of letters, digits and : _ . -"
+)
+thing = _matching("thing name", r"[a-zA-Z0-9:_-]{1,128}", "1 to 128 of letters, digits and : _ -")
+policy = _matching("policy name", r"[\w+=,.@-]{1,128}", "1 to 128 of letters, digits and _ + = , . @ -")
+name = _matching("name", r"[A-Za-z0-9_.-]{1,64}", "1 to 64 of letters, digits and _ . -")
+
+
+def duration(low_s: int, high_s: int = _MAX_LIFETIME_S) -> Callable[[str], int]:
+    """Seconds from 90, 90s, 15m, 12h or 7d, between the bounds."""
+
+    def parse(text: str) -> int:
+        found = re.fullmatch(r"(\d{1,12})([smhd]?)", text, re.ASCII)
+        if found is None:
+            raise ArgumentTypeError(f"{text!r} is no duration: write 90s, 15m, 12h or 7d")
+        seconds = int(found[1]) * _UNITS[found[2]]
+        if not low_s <= seconds <= high_s:
+            raise ArgumentTypeError(f"{text!r} is out of bounds: from {low_s}s to {high_s}s")
+        return seconds
+
+    return parse
+
+
+def reissue_limit(text: str) -> int | None:
+    """How many new certificates after the first; None is unlimited."""
+    if text == UNLIMITED:
+        return None
+    if not re.fullmatch(r"\d{1,7}", text, re.ASCII) or int(text) > _MAX_LIMIT:
+        raise ArgumentTypeError(f"{text!r} is no limit: a number from 0 to {_MAX_LIMIT}, or {UNLIMITED}")
+    return int(text)
+
+
+def offered(kind: type[E], built: Collection[E]) -> Callable[[str], E]:
+    """A member of `kind` that this version has built."""
+
+    def parse(text: str) -> E:
+        if text in built:
+            return kind(text)
+        problem = "is not offered by this version of cvmd" if text in list(kind) else "is unknown"
+        raise ArgumentTypeError(f"{text!r} {problem}; offered: {', '.join(built)}")
+
+    return parse

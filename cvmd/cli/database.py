@@ -1,0 +1,52 @@
+"""The database as a verb wants it: opened, checked, closed, and its refusals told from broken configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cvmd.cli.common import Refused
+from cvmd.config import Config
+from cvmd.errors import ConfigError, SealError
+from cvmd.sealing import Sealer, load_master_key
+from cvmd.store import AdminStore, Database, check_schema
+
+
+@contextmanager
+def open_database(settings: Config) -> Iterator[Database]:
+    """The database that `settings` name, whatever is in it."""
+    database = Database(
+        settings.database.url,
+        password=settings.database.password(),
+        pool=1,
+        timeout_s=settings.database.timeout_s,
+    )
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def admin_store(settings: Config) -> Iterator[AdminStore]:
+    """The operator's side of a migrated database. What the store will not do, inside, is Refused."""
+    with open_database(settings) as database:
+        check_schema(database)
+        try:
+            yield AdminStore(database)
+        except ConfigError as error:
+            raise Refused(str(error)) from None
+
+
+def checked_sealer(settings: Config, store: AdminStore) -> Sealer:
+    """Seals for this database. Raises SealError where the master key is not the database's own."""
+    sealer = Sealer(load_master_key(settings.secrets.master_key_path))
+    known = store.key_check()
+    if known is None:
+        raise SealError("the database does not know its master key yet: run `cvmd db migrate`")
+    if known != sealer.check_value():
+        raise SealError(
+            f"{settings.secrets.master_key_path}: not the master key that this database was set up with; "
+            "name that one in secrets.master_key_file"
+        )
+    return sealer

@@ -1,0 +1,153 @@
+"""`cvmd devices`: who may be vended, and what became of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from cvmd import config
+from cvmd.cli import arguments as argument
+from cvmd.cli.common import Exit, Subparsers, add_json, add_noun, add_verb
+from cvmd.cli.database import admin_store, checked_sealer
+from cvmd.cli.files import read_token, write_new_secret
+from cvmd.cli.history import document, print_history
+from cvmd.cli.output import print_json, print_table
+from cvmd.errors import ConfigError
+from cvmd.model import Secret, State
+from cvmd.ports import StoreDown
+from cvmd.store.admin import AdminStore, DeviceFilter, ListedDevice, NewDevice
+
+_TOKEN_SIZE: Final = 32
+_PAGE: Final = 500
+
+
+def add_to(nouns: Subparsers) -> None:
+    """The verbs `add`, `list`, `show`, `disable`, `enable` and `reissue`."""
+    verbs = add_noun(nouns, "devices", "import, list, disable and recover devices")
+    _add_arguments(add_verb(verbs, "add", _add, "import a device"))
+    _list_arguments(add_verb(verbs, "list", _list, "list devices in the order of their serials"))
+    show = add_verb(verbs, "show", _show, "print a device, its issuances and its certificates")
+    disable = add_verb(verbs, "disable", _disable, "refuse a device from now on; its certificate stays")
+    enable = add_verb(verbs, "enable", _enable, "let a disabled device call again")
+    reissue = add_verb(verbs, "reissue", _reissue, "let a device have a new certificate beyond its product's limit")
+    for verb in (show, disable, enable, reissue):
+        verb.add_argument("serial", type=argument.serial)
+    add_json(show)
+    reissue.add_argument(
+        "--for", type=argument.duration(0), metavar="TIME", default=86_400, dest="window_s",
+        help="for how long (1d); 0 ends it",
+    )  # fmt: skip
+
+
+def _add_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("serial", type=argument.serial)
+    verb.add_argument("--product", type=argument.name, required=True)
+    verb.add_argument("--thing", type=argument.thing, required=True, help="AWS IoT thing; must be there at AWS")
+    verb.add_argument("--policy", type=argument.policy, required=True, help="AWS IoT policy; must be there at AWS")
+    token = verb.add_mutually_exclusive_group(required=True)
+    token.add_argument("--token-file", type=Path, metavar="FILE", help="the device's token: 16 to 64 bytes in hex")
+    token.add_argument("--token-out", type=Path, metavar="FILE", help="make a token and write it to this new file")
+
+
+def _add(arguments: argparse.Namespace) -> Exit:
+    settings = config.load(arguments.config)
+    minted: Path | None = arguments.token_out
+    token = Secret(os.urandom(_TOKEN_SIZE)) if minted else read_token(arguments.token_file)
+    serial = arguments.serial.encode()
+    with admin_store(settings) as store:
+        sealer = checked_sealer(settings, store)
+        sealed = sealer.seal(token, table="devices", column="sealed_token", row=serial)
+        device = NewDevice(serial, arguments.thing, arguments.policy, sealed)
+        if minted is None:
+            store.add_device(arguments.product, device)
+        else:
+            _add_minted(store, arguments.product, device, token, minted)
+    return Exit.DONE
+
+
+def _add_minted(store: AdminStore, product: str, device: NewDevice, token: Secret, path: Path) -> None:
+    # The file first: a crash in between leaves a token without a device, not a device whose token nobody has.
+    write_new_secret(path, token)
+    try:
+        store.add_device(product, device)
+    except ConfigError:
+        path.unlink()
+        raise
+    except StoreDown as error:
+        serial = device.serial.decode()
+        raise StoreDown(f"{error}; keep {path} if `cvmd devices show {serial}` knows the device by then") from None
+
+
+def _list_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--product", type=argument.name, help="only of this product")
+    verb.add_argument("--prefix", type=argument.serial, help="only serials that begin so")
+    verb.add_argument("--state", choices=[state.value for state in State], help="of the newest issuance")
+    verb.add_argument("--disabled", action=argparse.BooleanOptionalAction, help="only those that are, or are not")
+    add_json(verb)
+
+
+def _list(arguments: argparse.Namespace) -> Exit:
+    which = DeviceFilter(
+        product=arguments.product,
+        prefix=arguments.prefix.encode() if arguments.prefix else None,
+        disabled=arguments.disabled,
+        state=State(arguments.state) if arguments.state else None,
+    )
+    with admin_store(config.load(arguments.config)) as store:
+        found = _all(store, which)
+    if arguments.json:
+        print_json(found)
+    else:
+        columns = ["serial", "product", "thing", "policy", "state", "activations", "disabled"]
+        print_table(columns, [[device[column] for column in columns] for device in found])
+    return Exit.DONE
+
+
+def _all(store: AdminStore, which: DeviceFilter) -> list[dict[str, Any]]:
+    found: list[ListedDevice] = []
+    while page := store.list_devices(which, after=found[-1].serial if found else b"", page=_PAGE):
+        found += page
+    return [
+        {
+            "serial": device.serial.decode(),
+            "product": device.product,
+            "thing": device.thing,
+            "policy": device.policy,
+            "disabled": device.disabled,
+            "activations": device.activations,
+            "state": device.state,
+        }
+        for device in found
+    ]
+
+
+def _show(arguments: argparse.Namespace) -> Exit:
+    with admin_store(config.load(arguments.config)) as store:
+        record = store.show_device(arguments.serial.encode())
+    if arguments.json:
+        print_json(document(record))
+    else:
+        print_history(record)
+    return Exit.DONE
+
+
+def _disable(arguments: argparse.Namespace) -> Exit:
+    return _set_disabled(arguments, True)
+
+
+def _enable(arguments: argparse.Namespace) -> Exit:
+    return _set_disabled(arguments, False)
+
+
+def _set_disabled(arguments: argparse.Namespace, disabled: bool) -> Exit:
+    with admin_store(config.load(arguments.config)) as store:
+        store.set_disabled(arguments.serial.encode(), disabled)
+    return Exit.DONE
+
+
+def _reissue(arguments: argparse.Namespace) -> Exit:
+    with admin_store(config.load(arguments.config)) as store:
+        store.open_window(arguments.serial.encode(), arguments.window_s)
+    return Exit.DONE
