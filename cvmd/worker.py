@@ -35,6 +35,7 @@ _WAIT_S = {
     IssuerFault.QUOTA: 300.0,
 }
 """Seconds until a row is tried again whose AWS call failed by no fault of its own."""
+_INTERNAL_ERROR_REST_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ class Worker:
         self._idle.set()
         self._more_due = False
         self._stopping = False
-        self._paused_until_s: dict[int, float] = {}
+        self._paused_until_s: dict[int, float] = {}  # by account
+        self._resting_until_s: dict[int, float] = {}  # by issuance
 
     # The loop's side.
 
@@ -117,13 +119,17 @@ class Worker:
         if free <= 0:
             return
         now_s = time.monotonic()
+        self._resting_until_s = {row: until for row, until in self._resting_until_s.items() if until > now_s}
+        limit = free + len(self._in_hand) + len(self._resting_until_s) + 1
         due = [
             issuance
-            for issuance in await self._pool.run(self._store.due, free + len(self._in_hand) + 1)
-            if issuance.id not in self._in_hand and self._paused_until_s.get(issuance.account.id, 0) <= now_s
+            for issuance in await self._pool.run(self._store.due, limit)
+            if issuance.id not in self._resting_until_s and self._paused_until_s.get(issuance.account.id, 0) <= now_s
         ]
-        self._more_due = len(due) > free
-        for issuance in due[:free]:
+        ready = [issuance for issuance in due if issuance.id not in self._in_hand]
+        # A row in hand that is due again: its device was quicker with the ACK than we with putting it down.
+        self._more_due = len(ready) > free or len(ready) < len(due)
+        for issuance in ready[:free]:
             self._in_hand.add(issuance.id)
             self._idle.clear()
             carried = asyncio.wrap_future(self._pool.submit(self.carry, issuance))
@@ -141,6 +147,8 @@ class Worker:
         if isinstance(error, StoreDown):
             log.error("issuance %d waits for its lease to end: %s", issuance.id, error)
         elif error is not None:
+            # Its claim, if it has one, ends with its lease; without one it would come up again at once, for ever.
+            self._resting_until_s[issuance.id] = time.monotonic() + _INTERNAL_ERROR_REST_S
             log.error("issuance %d: internal error", issuance.id, exc_info=error)
 
     async def finish(self, timeout_s: float) -> int:
@@ -211,9 +219,7 @@ class Worker:
         key = sealed = None
         if issuance.csr_der is None:
             key = self._keys[issuance.key_source].make(self._sealing.subject(issuance.uid))
-            sealed = self._sealing.seal(
-                key.key_der, table="issuances", column="sealed_escrow", row=issuance.uid
-            )
+            sealed = self._sealing.seal(key.key_der, table="issuances", column="sealed_escrow", row=issuance.uid)
         hold = self._hold()
         if not self._store.open_attempt(issuance, hold.claim, key=key, sealed_escrow=sealed):
             return None
@@ -234,9 +240,7 @@ class Worker:
                 issuance.id, created.certificate_id.hex(),
             )  # fmt: skip
             return None
-        return replace(
-            issuance, state=State.CREATED, certificate_id=created.certificate_id, attempt_open=False
-        ), hold
+        return replace(issuance, state=State.CREATED, certificate_id=created.certificate_id, attempt_open=False), hold
 
     def _record_created(self, issuance: Issuance, hold: Hold, created: Created) -> bool:
         """A certificate that exists at AWS and nowhere else: hold on to it as long as the lease lasts."""
@@ -262,9 +266,7 @@ class Worker:
             self._close_unknown(issuance, hold.claim.id, str(error))
         else:
             log.warning("issuance %d waits: %s", issuance.id, error)
-            self._store.close_attempt(
-                issuance, hold.claim.id, Outcome.REFUSED, str(error), wait_s=_WAIT_S[error.fault]
-            )
+            self._store.close_attempt(issuance, hold.claim.id, Outcome.REFUSED, str(error), wait_s=_WAIT_S[error.fault])
 
     def _close_unknown(self, issuance: Issuance, claim_id: bytes | None, detail: str) -> None:
         log.error("issuance %d: a Create call has no known outcome: %s", issuance.id, detail)
@@ -275,17 +277,13 @@ class Worker:
         certificate = self._store.certificate_of(issuance)
         assert certificate is not None, "created commits the certificate's row with the state"
         account = issuance.account
-        attaching = self._beside.submit(
-            self._issuer.attach_thing, account, certificate.thing, certificate.arn
-        )
+        attaching = self._beside.submit(self._issuer.attach_thing, account, certificate.thing, certificate.arn)
         looking = self._beside.submit(self._foreign_active, issuance, certificate.thing, certificate.arn)
         self._issuer.attach_policy(account, certificate.policy, certificate.arn)
         attaching.result()
         occupied = looking.result()
         if occupied is not None:
-            self._fail(
-                issuance, hold.claim.id, Fault.THING_OCCUPIED, f"{occupied} is ACTIVE on {certificate.thing}"
-            )
+            self._fail(issuance, hold.claim.id, Fault.THING_OCCUPIED, f"{occupied} is ACTIVE on {certificate.thing}")
             return None
         if not self._store.record_offered(issuance, hold.claim):
             return None
@@ -316,9 +314,7 @@ class Worker:
     def _failed(self, issuance: Issuance, hold: Hold | None, error: IssuerError) -> None:
         """An AWS call other than Create: it may be repeated, so its outcome need not be known."""
         fault = fault_of(error.fault, issuance.state)
-        if (
-            hold is None
-        ):  # DescribeEndpoint: nothing is claimed yet, and no other row of this account fares better
+        if hold is None:  # DescribeEndpoint: nothing is claimed yet, and no other row of this account fares better
             log.error("account %s waits: %s", issuance.account.name, error)
             self._paused_until_s[issuance.account.id] = time.monotonic() + _WAIT_S.get(error.fault, 30.0)
         elif fault is not None:
