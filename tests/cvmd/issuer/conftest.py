@@ -47,9 +47,15 @@ def account() -> Account:
     return Account(1, "main", None, None, None, None, 10)
 
 
+@pytest.fixture(scope="session")
+def _shared(_running: Control) -> AwsIot:
+    # One for all: to make a client costs more than most tests here.
+    return AwsIot(AwsSettings(region="us-east-1", endpoint_url=_running.url, read_timeout_s=5))
+
+
 @pytest.fixture
-def issuer(standin: Control) -> AwsIot:
-    return AwsIot(AwsSettings(region="us-east-1", endpoint_url=standin.url, read_timeout_s=5))
+def issuer(standin: Control, _shared: AwsIot) -> AwsIot:
+    return _shared
 
 
 class Scripted:

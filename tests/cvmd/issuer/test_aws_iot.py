@@ -335,41 +335,45 @@ def created(issuer: AwsIot, account: Account) -> Created:
     return issuer.create(account, PAIR.csr_der)
 
 
-def create(scripted: Any, account: Account, body: bytes, csr_der: bytes = PAIR.csr_der) -> Created:
-    scripted.body = body
-    return AwsIot(AwsSettings(region="us-east-1", endpoint_url=scripted.url)).create(account, csr_der)
+Answer = Callable[..., Created]
 
 
-def test_inv4_a_certificate_for_another_key_is_refused_and_named(
-    created: Created, account: Account, scripted: Any
-) -> None:
-    assert create(scripted, account, answer_of(created)) == created
+@pytest.fixture
+def answered(scripted: Any, account: Account) -> Answer:
+    """What Create makes of an answer."""
+    issuer = AwsIot(AwsSettings(region="us-east-1", endpoint_url=scripted.url))
+
+    def create(body: bytes, csr_der: bytes = PAIR.csr_der) -> Created:
+        scripted.body = body
+        return issuer.create(account, csr_der)
+
+    return create
+
+
+def test_inv4_a_certificate_for_another_key_is_refused_and_named(created: Created, answered: Answer) -> None:
+    assert answered(answer_of(created)) == created
     other = P256KeyMaker().make("B" * 52)
-    error = failing(lambda: create(scripted, account, answer_of(created), other.csr_der))
+    error = failing(lambda: answered(answer_of(created), other.csr_der))
     assert error.fault is IssuerFault.KEY_MISMATCH
     assert created.certificate_id.hex() in str(error)
 
 
 @pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov", "aws-iso-b"])
-def test_the_arn_may_be_of_any_partition(
-    created: Created, account: Account, scripted: Any, partition: str
-) -> None:
+def test_the_arn_may_be_of_any_partition(created: Created, answered: Answer, partition: str) -> None:
     arn = created.arn.replace("arn:aws:", f"arn:{partition}:")
-    assert create(scripted, account, answer_of(created, certificateArn=arn)).arn == arn
+    assert answered(answer_of(created, certificateArn=arn)).arn == arn
 
 
-def test_an_id_that_is_not_the_certificates_digest_is_a_mismatch(
-    created: Created, account: Account, scripted: Any
-) -> None:
+def test_an_id_that_is_not_the_certificates_digest_is_a_mismatch(created: Created, answered: Answer) -> None:
     wrong = "ab" * 32
     arn = created.arn.replace(created.certificate_id.hex(), wrong)
     body = answer_of(created, certificateId=wrong, certificateArn=arn)
-    error = failing(lambda: create(scripted, account, body))
+    error = failing(lambda: answered(body))
     assert error.fault is IssuerFault.KEY_MISMATCH
     assert wrong in str(error)
 
 
-def test_what_cannot_be_believed_is_unknown_and_named(created: Created, account: Account, scripted: Any) -> None:
+def test_what_cannot_be_believed_is_unknown_and_named(created: Created, answered: Answer) -> None:
     pem = der_to_pem(created.cert_der, "CERTIFICATE")
     for changed in (
         {"certificatePem": pem + pem},
@@ -383,7 +387,7 @@ def test_what_cannot_be_believed_is_unknown_and_named(created: Created, account:
         {"certificateArn": NO_ARN},
         {"certificateId": created.certificate_id.hex().upper()},
     ):
-        error = failing(lambda changed=changed: create(scripted, account, answer_of(created, **changed)))
+        error = failing(lambda changed=changed: answered(answer_of(created, **changed)))
         assert error.fault is IssuerFault.UNKNOWN, changed
         assert created.certificate_id.hex() in str(error).lower()
 
