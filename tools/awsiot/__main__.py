@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
             burst_s=options.burst,
             lag_s=options.lag,
             access_keys=frozenset(options.access_key) or None,
+            session_s=options.session,
         )
         try:
             asyncio.run(_serve(settings, options.broker_cert))
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--burst", type=float, default=1.0, metavar="SECONDS", help="what a quota lets through at once (1)")
     add("--lag", type=float, default=0.0, metavar="SECONDS", help="how long attach and detach go unseen (0)")
     add("--access-key", action="append", default=[], metavar="ID", help="take this key id only (repeatable)")
+    add("--session", type=float, metavar="SECONDS", help="how long AssumeRole's credentials last (as asked)")
     add("--broker-cert", nargs=2, metavar=("NAME", "DIR"),
         help="write broker.pem and broker.key, signed by the CA, for NAME, localhost and 127.0.0.1")
     return parser

@@ -13,18 +13,21 @@ from tools.awsiot.errors import ServiceError
 from tools.awsiot.names import Names
 from tools.awsiot.registry import RegistryOperations
 from tools.awsiot.store import Certificate, Store
+from tools.awsiot.sts import StsOperations
 
 
 class Account:
     """All that a reset forgets. `counters[operation][outcome]` counts the calls."""
 
-    def __init__(self, names: Names, authority: Authority, keys: RsaKeys, lag_s: float) -> None:
+    def __init__(self, names: Names, authority: Authority, keys: RsaKeys, sts: StsOperations,
+                 lag_s: float) -> None:
         self._store = Store(lag_s)
         self.registry = RegistryOperations(self._store, names)
         self._parts = (
             CertificateOperations(self._store, names, authority, keys),
             AttachmentOperations(self._store, names),
             self.registry,
+            sts,
         )
         self.counters: defaultdict[str, Counter[str]] = defaultdict(Counter)
 

@@ -26,6 +26,7 @@ STATUSES = {
     "ServiceUnavailableException": 503,
     "SerializationException": 400,
     "UnknownOperationException": 404,
+    "AccessDenied": 403,
     "AccessDeniedException": 403,
     "ExpiredTokenException": 403,
     "IncompleteSignatureException": 403,

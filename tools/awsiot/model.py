@@ -1,4 +1,4 @@
-"""Which operation a request is, and what it says: routing and checks from botocore's model of AWS IoT."""
+"""Which operation a request is, and what it says: routing and checks from botocore's service models."""
 
 import json
 import re
@@ -110,10 +110,10 @@ class Operation:
         return found
 
     def read(self, path: Mapping[str, str], query: Mapping[str, str], headers: Mapping[str, str],
-             body: bytes) -> Params:
-        """The arguments of one request. Raises SerializationException or InvalidRequestException."""
+             body: Mapping[str, Any]) -> Params:
+        """The arguments of one request. Raises InvalidRequestException."""
         sources: dict[str, Mapping[str, Any]] = {
-            "uri": path, "querystring": query, "header": headers, "body": _json_object(body),
+            "uri": path, "querystring": query, "header": headers, "body": body,
         }
         params: Params = {}
         for member in self.members:
@@ -126,18 +126,25 @@ class Operation:
 
 
 class ServiceModel:
-    """Every operation that botocore knows of AWS IoT, found by method and path."""
+    """Every operation that botocore knows of a service (iot or sts), found by name, or by method and path."""
 
-    def __init__(self) -> None:
-        model = botocore.session.get_session().get_service_model("iot")
+    def __init__(self, service: str) -> None:
+        model = botocore.session.get_session().get_service_model(service)
+        self._operations: dict[str, Operation] = {}
         self._routes: dict[tuple[str, int], list[Operation]] = {}
         for name in model.operation_names:
-            operation = Operation.of(model.operation_model(name))
+            operation = self._operations[name] = Operation.of(model.operation_model(name))
             key = (model.operation_model(name).http["method"], len(operation.pieces))
             self._routes.setdefault(key, []).append(operation)
         for candidates in self._routes.values():
             # A literal wins over a member: /principals/things is not the thing "things".
             candidates.sort(key=lambda operation: [piece.startswith("{") for piece in operation.pieces])
+
+    def named(self, name: str) -> Operation:
+        """Raises UnknownOperationException."""
+        if name not in self._operations:
+            raise refusal("UnknownOperationException", "there is no operation of this name")
+        return self._operations[name]
 
     def find(self, method: str, raw_path: str) -> tuple[Operation, dict[str, str]]:
         """The operation of a request, and the members that its path holds. Raises UnknownOperationException.
@@ -149,10 +156,11 @@ class ServiceModel:
             found = operation.match(pieces)
             if found is not None:
                 return operation, found
-        raise refusal("UnknownOperationException", "AWS IoT has no operation at this method and path")
+        raise refusal("UnknownOperationException", "there is no operation at this method and path")
 
 
-def _json_object(body: bytes) -> Mapping[str, Any]:
+def json_object(body: bytes) -> Mapping[str, Any]:
+    """The body, or {} where there is none. Raises SerializationException if it is no JSON object."""
     if not body:
         return {}
     try:

@@ -27,6 +27,10 @@ class Names:
         """`kind` is cert, thing or policy."""
         return f"arn:{self.partition}:iot:{self.region}:{self.account_id}:{kind}/{name}"
 
+    def global_arn(self, service: str, name: str) -> str:
+        """For what has no region: iam, sts."""
+        return f"arn:{self.partition}:{service}::{self.account_id}:{name}"
+
     def certificate_id(self, arn: str) -> str:
         """The id in a certificate's ARN. Raises InvalidRequestException for any other ARN or account."""
         prefix = self.arn("cert", "")

@@ -1,37 +1,36 @@
 """The HTTP server: one port for AWS IoT's operations and, under /_standin/, for who directs the stand-in."""
 
-import asyncio
+import functools
 import inspect
-import json
-import re
-import socket
-import struct
-import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
 from tools.awsiot.account import Account
+from tools.awsiot.answers import Dialect, Members, QueryXml, RestJson, spoil
 from tools.awsiot.authority import Authority, RsaKeys
 from tools.awsiot.control import CONTROL, answer_control
-from tools.awsiot.errors import ServiceError, refusal
-from tools.awsiot.faults import Fault, Faults
-from tools.awsiot.model import ServiceModel
+from tools.awsiot.errors import ServiceError
+from tools.awsiot.faults import Faults
+from tools.awsiot.gate import Gate
+from tools.awsiot.model import Params, ServiceModel, json_object
 from tools.awsiot.names import Names
 from tools.awsiot.quotas import Quotas
+from tools.awsiot.sts import StsOperations
 
-_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d{8}(/[^/]+){2}/aws4_request, ?Signed")
+_STS = "/"  # STS has this one path, AWS IoT all others
 _CLOSE_S = 1.0  # how long an answer that is being delayed may hold up the end
 
 
 @dataclass(frozen=True)
 class Settings:
     """How one stand-in is set up. `quotas` are calls a second by operation, none by default; `lag_s` is how
-    long an attach or detach goes unseen; `access_keys` None takes every key id."""
+    long an attach or detach goes unseen; `access_keys` None takes every key id; `session_s` is how long the
+    credentials of AssumeRole last, None as long as was asked."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -46,6 +45,7 @@ class Settings:
     burst_s: float = 1.0
     lag_s: float = 0.0
     access_keys: frozenset[str] | None = None
+    session_s: float | None = None
 
     @property
     def ca_path(self) -> Path | None:
@@ -58,7 +58,7 @@ class StandIn:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._model = ServiceModel()
+        self._iot, self._sts = ServiceModel("iot"), ServiceModel("sts")
         self._names = Names(settings.partition, settings.region, settings.account_id, settings.endpoint)
         self.authority = Authority(settings.ca_key, settings.state_dir)
         self.keys = RsaKeys(settings.ready_keys)
@@ -66,8 +66,10 @@ class StandIn:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything but the CA: certificates, things, policies, counters, faults, spent quotas."""
-        self.account = Account(self._names, self.authority, self.keys, self._settings.lag_s)
+        """Forget everything but the CA: certificates, things, policies, counters, faults, lent keys."""
+        self._gate = Gate(self._settings.access_keys)
+        sts = StsOperations(self._names, self._gate, self._settings.session_s)
+        self.account = Account(self._names, self.authority, self.keys, sts, self._settings.lag_s)
         self.faults = Faults()
         self._quotas = Quotas(self._settings.quotas, self._settings.burst_s)
 
@@ -88,85 +90,34 @@ class StandIn:
         body = await request.read()
         if request.path.startswith(CONTROL):
             return answer_control(self, request.method, request.path, body)
+        dialect: Dialect = QueryXml() if request.path == _STS else RestJson()
         name = "unknown"
         try:
-            operation, path = self._model.find(request.method, request.raw_path.split("?")[0])
-            name = operation.name
-            self._admit(request.headers.get("Authorization", ""))
+            name, read = self._find(request, body)
+            self._gate.admit(
+                request.headers.get("Authorization", ""), request.headers.get("X-Amz-Security-Token", ""))
 
-            async def perform() -> Mapping[str, Any] | None:
+            async def perform() -> Members:
                 self._quotas.spend(name)
-                act = self.account.operation(name)
-                result = act(operation.read(path, request.query, request.headers, body))
+                result = self.account.operation(name)(read())
                 return await result if inspect.isawaitable(result) else result  # type: ignore[no-any-return]  # JSON
 
+            success = functools.partial(dialect.success, name)
             fault = self.faults.take(name)
             if fault:
-                outcome, response = await _spoil(fault, perform, request)
+                outcome, response = await spoil(fault, perform, request, success)
             else:
-                outcome, response = "ok", _success(await perform())
+                outcome, response = "ok", success(await perform())
         except ServiceError as error:
-            outcome, response = error.code, _failure(error)
+            outcome, response = error.code, dialect.failure(error)
         self.account.counters[name][outcome] += 1
         return response
 
-    def _admit(self, authorization: str) -> None:
-        """The signature is not computed again; that there is one, of a key that is known, is checked."""
-        if not authorization:
-            raise refusal("MissingAuthenticationTokenException", "Missing Authentication Token")
-        credential = _CREDENTIAL.match(authorization)
-        if not credential:
-            raise refusal("IncompleteSignatureException", "Authorization is not of Signature Version 4")
-        if self._settings.access_keys is not None and credential[1] not in self._settings.access_keys:
-            raise refusal("UnrecognizedClientException", "The security token in the request is invalid")
-
-
-async def _spoil(fault: Fault, perform: Callable[[], Awaitable[Mapping[str, Any] | None]],
-                 request: web.BaseRequest) -> tuple[str, web.StreamResponse]:
-    """The outcome and answer of a call that meets a fault. What the operation refuses stays refused."""
-    if fault.kind != "late":
-        await asyncio.sleep(fault.delay_s)
-    members = await perform() if fault.takes_effect else None
-    match fault.kind:
-        case "throttle" | "error" | "error-after":
-            raise fault.error()
-        case "reset" | "lost":
-            _reset_connection(request)
-            return fault.kind, web.Response()
-        case "html":
-            return fault.kind, web.Response(text="<html><body>proxy</body></html>", content_type="text/html")
-        case "fields":
-            kept = {key: value for key, value in (members or {}).items()
-                    if fault.members and key not in fault.members}
-            return fault.kind, _success(kept)
-        case "late":
-            await asyncio.sleep(fault.delay_s)
-    return "ok", _success(members)
-
-
-def _reset_connection(request: web.BaseRequest) -> None:
-    if request.transport is None:  # the client left first
-        return
-    sock = request.transport.get_extra_info("socket")
-    # Lingering for 0 s makes the close a reset.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    request.transport.abort()
-
-
-def _success(members: Mapping[str, Any] | None) -> web.Response:
-    """An operation without output answers an empty body."""
-    body = b"" if members is None else json.dumps(members).encode("utf-8")
-    return web.Response(body=body, content_type="application/json", headers=_request_id())
-
-
-def _failure(error: ServiceError) -> web.Response:
-    return web.Response(
-        body=json.dumps({"message": error.message}).encode("utf-8"),
-        status=error.status,
-        content_type="application/json",
-        headers={"x-amzn-ErrorType": error.code, **_request_id()},
-    )
-
-
-def _request_id() -> dict[str, str]:
-    return {"x-amzn-RequestId": str(uuid.uuid4())}
+    def _find(self, request: web.BaseRequest, body: bytes) -> tuple[str, Callable[[], Params]]:
+        """The operation's name, and what reads its arguments."""
+        if request.path == _STS:
+            form = dict(parse_qsl(body.decode("utf-8", "replace")))
+            operation = self._sts.named(form.get("Action", ""))
+            return operation.name, lambda: operation.read({}, {}, {}, form)
+        operation, path = self._iot.find(request.method, request.raw_path.split("?")[0])
+        return operation.name, lambda: operation.read(path, request.query, request.headers, json_object(body))

@@ -1,6 +1,5 @@
 """Faults on demand, as an unchanged boto3 client meets them."""
 
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -73,23 +72,13 @@ def test_garbage_with_status_200_raises_nothing_in_boto3(standin: Control, iot: 
 
 
 @pytest.mark.parametrize(("kind", "done_at_once"), [("latency", 0), ("late", 1)])
-def test_an_answer_comes_after_the_client_gave_up(
+def test_a_client_gives_up_on_a_late_answer_and_nobody_else_waits(
         connect: Callable[..., IoTClient], kind: str, done_at_once: int) -> None:
     with run_in_thread(Settings(ca_key="ec")) as standin:
         standin.fault("CreateKeysAndCertificate", kind, delay_s=3600)
         with pytest.raises(ReadTimeoutError):
             connect(standin.url, read_timeout=0.5).create_keys_and_certificate()
         assert held(standin) == done_at_once
-
-
-def test_a_delayed_call_holds_nobody_up(standin: Control, iot: IoTClient) -> None:
-    standin.fault("DescribeEndpoint", "latency", delay_s=0.3)
-    slow = threading.Thread(target=iot.describe_endpoint)
-    slow.start()
-    iot.list_certificates()
-    assert slow.is_alive()
-    slow.join()
-    assert standin.counters() == {"ListCertificates": {"ok": 1}, "DescribeEndpoint": {"ok": 1}}
 
 
 def test_what_the_operation_refuses_stays_refused(standin: Control, iot: IoTClient) -> None:

@@ -38,7 +38,7 @@ def code_of(call: Callable[[], object]) -> tuple[str, int]:
 
 
 def test_every_operation_of_the_model_is_found_at_its_path() -> None:
-    routes = ServiceModel()
+    routes = ServiceModel("iot")
     for name in MODEL.operation_names:
         operation = MODEL.operation_model(name)
         path = operation.http["requestUri"].split("?")[0].replace("{", "a%2Fvalue-").replace("}", "")
