@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, insert, select, update
+from sqlalchemy import and_, insert, select, update
 
 from cvmd.errors import ConfigError
 from cvmd.model import US, Certificate, Device, Issuance, Outcome, Product, State
 from cvmd.store import rows
 from cvmd.store.deployment import DeploymentRow
-from cvmd.store.engine import Database, Duplicate, Transaction
+from cvmd.store.engine import Database, Duplicate, Row, Transaction
 from cvmd.store.products import ProductRows
-from cvmd.store.schema import NOW, accounts, attempts, certificates, devices, issuances, products
+from cvmd.store.schema import NOW, accounts, attempts, certificates, devices, given, issuances, products
 
 _SERIAL = re.compile(rb"[A-Za-z0-9:_.-]{1,64}")
 _THING = re.compile(r"[A-Za-z0-9:_-]{1,128}")
@@ -88,9 +87,16 @@ class DeviceRecord:
     certificates: Sequence[Certificate]
 
 
-_PRODUCT_ID = select(products.c.id).where(products.c.name == bindparam("product_name"))
-_ADD = insert(devices).values(created_us=NOW, updated_us=NOW)
-_KNOWN = select(devices.c.serial).where(devices.c.serial.in_(bindparam("serials", expanding=True))).limit(1)
+_PRODUCT_ID = select(products.c.id).where(products.c.name == given("product_name"))
+_ADD = insert(devices).values(
+    product_id=given("of_product"),
+    serial=given("new_serial"),
+    thing=given("new_thing"),
+    policy=given("new_policy"),
+    sealed_token=given("new_token"),
+    created_us=NOW,
+    updated_us=NOW,
+)
 
 _LIST = (
     select(
@@ -102,35 +108,31 @@ _LIST = (
         issuances,
         and_(issuances.c.device_id == devices.c.id, issuances.c.generation == devices.c.generation),
     )
-    .where(devices.c.serial > bindparam("after"))
+    .where(devices.c.serial > given("after"))
     .order_by(devices.c.serial)
-    .limit(bindparam("page"))
+    .limit(given("page"))
 )  # fmt: skip
 
 _DEVICE = (
     select(*rows.labelled(rows.ACCOUNT, rows.PRODUCT, rows.DEVICE))
     .join_from(devices, products, products.c.id == devices.c.product_id)
     .join(accounts, accounts.c.id == products.c.account_id)
-    .where(devices.c.serial == bindparam("which"))
+    .where(devices.c.serial == given("which"))
 )
-_ISSUANCES = (
-    select(*rows.ISSUANCE).where(issuances.c.device_id == bindparam("device")).order_by(issuances.c.generation)
-)
+_ISSUANCES = select(*rows.ISSUANCE).where(issuances.c.device_id == given("device")).order_by(issuances.c.generation)
 _ATTEMPTS = (
     select(
         attempts.c.issuance_id, attempts.c.number, attempts.c.outcome, attempts.c.detail, attempts.c.opened_us,
         attempts.c.closed_us,
     )
     .join_from(attempts, issuances, issuances.c.id == attempts.c.issuance_id)
-    .where(issuances.c.device_id == bindparam("device"))
+    .where(issuances.c.device_id == given("device"))
     .order_by(attempts.c.id)
 )  # fmt: skip
-_CERTIFICATES = (
-    select(*rows.CERTIFICATE).where(certificates.c.device_id == bindparam("device")).order_by(certificates.c.id)
-)
-_OF_SERIAL = update(devices).where(devices.c.serial == bindparam("which"))
-_SET_DISABLED = _OF_SERIAL.values(disabled=bindparam("to"), updated_us=NOW)
-_OPEN_WINDOW = _OF_SERIAL.values(reissue_until_us=NOW + bindparam("for_us"), updated_us=NOW)
+_CERTIFICATES = select(*rows.CERTIFICATE).where(certificates.c.device_id == given("device")).order_by(certificates.c.id)
+_OF_SERIAL = update(devices).where(devices.c.serial == given("which"))
+_SET_DISABLED = _OF_SERIAL.values(disabled=given("to"), updated_us=NOW)
+_OPEN_WINDOW = _OF_SERIAL.values(reissue_until_us=NOW + given("for_us"), updated_us=NOW)
 
 
 class DeviceRows:
@@ -150,27 +152,29 @@ class DeviceRows:
             row = t.row(_PRODUCT_ID, product_name=product)
             if row is None:
                 raise ConfigError(f"there is no product {product!r}; make it with `cvmd products add`")
-            t.insert(
+            t.insert_many(
                 _ADD,
                 [
                     {
-                        "product_id": row[0], "serial": it.serial, "thing": it.thing, "policy": it.policy,
-                        "sealed_token": it.sealed_token,
+                        "of_product": row[0],
+                        "new_serial": it.serial,
+                        "new_thing": it.thing,
+                        "new_policy": it.policy,
+                        "new_token": it.sealed_token,
                     }
                     for it in new
                 ],
-            )  # fmt: skip
+            )
 
         try:
             self._database.transaction(work)
         except Duplicate:
-            known = self._database.statement(lambda t: t.row(_KNOWN, serials=[it.serial for it in new]))
+            among = select(devices.c.serial).where(devices.c.serial.in_([it.serial for it in new])).limit(1)
+            known = self._database.statement(lambda t: t.row(among))
             which = "twice in this import" if known is None else f"{known[0].decode()} there already"
             raise ConfigError(f"a device is {which}; nothing was imported") from None
 
-    def list_devices(
-        self, which: DeviceFilter, *, after: bytes = b"", page: int = 100
-    ) -> Sequence[ListedDevice]:
+    def list_devices(self, which: DeviceFilter, *, after: bytes = b"", page: int = 100) -> Sequence[ListedDevice]:
         """The next `page` devices in the order of their serials, from the one behind `after`."""
         statement = _LIST
         if which.product is not None:
@@ -221,7 +225,7 @@ def _record(t: Transaction, serial: bytes) -> DeviceRecord:
     return DeviceRecord(device, product, made, tried, held)
 
 
-def _device(row: Row[Any]) -> tuple[Device, Product]:
+def _device(row: Row) -> tuple[Device, Product]:
     end = len(rows.ACCOUNT)
     product_end = end + len(rows.PRODUCT)
     product = rows.product(row[end:product_end], rows.account(row[:end]))

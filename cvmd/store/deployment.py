@@ -5,20 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, column, select, table, update
+from sqlalchemy import Select, String, column, select, table, update
 
 from cvmd.ports import WrongSchema
 from cvmd.store.engine import Database, create_file
-from cvmd.store.schema import HEAD, deployment
+from cvmd.store.schema import HEAD, deployment, given
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-_VERSION = select(column("version_num")).select_from(table("alembic_version"))
+_VERSION: Select[str] = select(column("version_num", String)).select_from(table("alembic_version"))
 _DEPLOYMENT = select(deployment.c.deployment_id, deployment.c.key_check)
-_SET_KEY_CHECK = (
-    update(deployment).where(deployment.c.key_check.is_(None)).values(key_check=bindparam("new_value"))
-)
+_SET_KEY_CHECK = update(deployment).where(deployment.c.key_check.is_(None)).values(key_check=given("new_value"))
 
 
 def schema_version(database: Database) -> str | None:
@@ -89,12 +87,12 @@ class DeploymentRow:
         row = self._database.statement(lambda t: t.row(_DEPLOYMENT))
         if row is None:
             raise WrongSchema("the table deployment is empty: restore it from the backup")
-        return bytes(row.deployment_id)
+        return bytes(row[0])
 
     def key_check(self) -> bytes | None:
         """What tells whether the master key is the one that everything here is sealed under; None: not set yet."""
         row = self._database.statement(lambda t: t.row(_DEPLOYMENT))
-        return None if row is None else row.key_check
+        return None if row is None else row[1]
 
     def set_key_check(self, value: bytes) -> bool:
         """Set it once. False: there is one."""

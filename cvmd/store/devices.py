@@ -5,12 +5,15 @@ An event is a compare-and-set on the state alone, and is allowed only in states 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, LargeBinary, and_, bindparam, func, insert, literal, select, update
+from functools import cache
+from typing import Any
+
+from sqlalchemy import BigInteger, LargeBinary, Select, and_, func, insert, literal, select, update
 
 from cvmd.model import US, Certificate, CertificateStatus, Offer, Reason, State, View
 from cvmd.store import rows
 from cvmd.store.engine import Database, Duplicate, Transaction
-from cvmd.store.schema import NOW, accounts, certificates, devices, issuances, products
+from cvmd.store.schema import NOW, accounts, certificates, devices, given, issuances, products
 
 _REPLACEABLE = (State.QUEUED, State.OFFERED, State.FAILED)
 _WAITING = (State.QUEUED, State.INTENT)
@@ -32,10 +35,10 @@ _VIEW = (
     )
     .outerjoin(_live, _live.c.live_device_id == devices.c.id)
 )
-_VIEW_OF_SERIAL = _VIEW.where(devices.c.serial == bindparam("serial"))
+_VIEW_OF_SERIAL = _VIEW.where(devices.c.serial == given("serial"))
 
 _CERTIFICATE = select(*rows.CERTIFICATE).where(
-    certificates.c.certificate_id == bindparam("certificate_id"), certificates.c.device_id == bindparam("device_id")
+    certificates.c.certificate_id == given("certificate_id"), certificates.c.device_id == given("device_id")
 )
 
 _OFFER = (
@@ -54,70 +57,77 @@ _OFFER = (
     .join(devices, devices.c.id == issuances.c.device_id)
     .join(products, products.c.id == devices.c.product_id)
     .join(accounts, accounts.c.id == products.c.account_id)
-    .where(issuances.c.id == bindparam("issuance_id"), issuances.c.state == State.OFFERED)
+    .where(issuances.c.id == given("issuance_id"), issuances.c.state == State.OFFERED)
 )
 
 _CLOSE_REPLACED = (
     update(issuances)
     .where(
-        issuances.c.id == bindparam("replaces"),
-        issuances.c.device_id == bindparam("device"),
+        issuances.c.id == given("replaces"),
+        issuances.c.device_id == given("device"),
         issuances.c.state.in_(_REPLACEABLE),
     )
-    .values(
-        state=State.CLOSED, reason=Reason.REPLACED, sealed_escrow=None, not_before_us=None, updated_us=NOW
-    )
+    .values(state=State.CLOSED, reason=Reason.REPLACED, sealed_escrow=None, not_before_us=None, updated_us=NOW)
 )
 _RETIRE_REPLACED = (
     update(certificates)
-    .where(certificates.c.issuance_id == bindparam("replaces"), certificates.c.status == CertificateStatus.INACTIVE)
+    .where(certificates.c.issuance_id == given("replaces"), certificates.c.status == CertificateStatus.INACTIVE)
     .values(status=CertificateStatus.RETIRING, reason=Reason.REPLACED, not_before_us=NOW, retired_us=NOW)
 )
 _NEXT_GENERATION = (
     update(devices)
     .where(
-        devices.c.id == bindparam("device"),
-        devices.c.generation == bindparam("to_generation") - 1,
+        devices.c.id == given("device"),
+        devices.c.generation == given("to_generation") - 1,
         devices.c.disabled.is_(False),
     )
-    .values(generation=bindparam("to_generation"), updated_us=NOW)
+    .values(generation=given("to_generation"), updated_us=NOW)
 )
 _QUEUE = insert(issuances).from_select(
     [
-        "device_id", "account_id", "key_source", "uid", "generation", "state", "csr_der", "public_key_id",
-        "not_before_us", "created_us", "updated_us",
-    ],  # fmt: skip
+        "device_id",
+        "account_id",
+        "key_source",
+        "uid",
+        "generation",
+        "state",
+        "csr_der",
+        "public_key_id",
+        "not_before_us",
+        "created_us",
+        "updated_us",
+    ],
     select(
         devices.c.id,
         products.c.account_id,
         products.c.key_source,
-        bindparam("new_uid", type_=LargeBinary),
+        given("new_uid", type_=LargeBinary),
         devices.c.generation,
         literal(State.QUEUED),
-        bindparam("csr", type_=LargeBinary),
-        bindparam("key_id", type_=LargeBinary),
+        given("csr", type_=LargeBinary),
+        given("key_id", type_=LargeBinary),
         NOW,
         NOW,
         NOW,
     )
     .join_from(devices, products, products.c.id == devices.c.product_id)
-    .where(devices.c.id == bindparam("device")),
+    .where(devices.c.id == given("device")),
 )
-_QUEUED_BY = select(issuances.c.id).where(issuances.c.uid == bindparam("uid"))
+_QUEUED_BY = select(issuances.c.id).where(issuances.c.uid == given("uid"))
 
 _ACKNOWLEDGE = (
     update(issuances)
     .where(
-        issuances.c.id == bindparam("issuance"),
+        issuances.c.id == given("issuance"),
         issuances.c.state == State.OFFERED,
-        issuances.c.certificate_id == bindparam("digest"),
+        issuances.c.certificate_id == given("digest"),
         issuances.c.expires_us > NOW,
     )
     .values(state=State.ACKED, sealed_escrow=None, not_before_us=NOW, updated_us=NOW)
 )
 _ACKNOWLEDGED = select(issuances.c.id).where(
-    issuances.c.id == bindparam("issuance"),
-    issuances.c.certificate_id == bindparam("digest"),
+    issuances.c.id == given("issuance"),
+    issuances.c.certificate_id == given("digest"),
     issuances.c.state.in_((State.ACKED, State.ACTIVE)),
 )
 
@@ -129,17 +139,21 @@ _LIFETIME_S = (
 )
 _EXTEND = (
     update(issuances)
-    .where(
-        issuances.c.id == bindparam("issuance"), issuances.c.state == State.OFFERED, issuances.c.expires_us > NOW
-    )
+    .where(issuances.c.id == given("issuance"), issuances.c.state == State.OFFERED, issuances.c.expires_us > NOW)
     .values(expires_us=NOW + _LIFETIME_S * literal(US, BigInteger))
 )
 
-_MOVED = select(issuances.c.id, issuances.c.updated_us).where(
-    issuances.c.id.in_(bindparam("ids", expanding=True))
-)
+
+@cache
+def _moved(count: int) -> Select[Any]:
+    """Of that many ids, `id0` and so on."""
+    return select(issuances.c.id, issuances.c.updated_us).where(
+        issuances.c.id.in_([given(f"id{number}") for number in range(count)])
+    )
+
+
 _QUEUE_LENGTH = select(func.count()).where(
-    issuances.c.account_id == bindparam("account_id"), issuances.c.state.in_(_WAITING)
+    issuances.c.account_id == given("account_id"), issuances.c.state.in_(_WAITING)
 )
 
 
@@ -176,8 +190,9 @@ class DeviceEvents:
         if row is None:
             return None
         product = rows.product(row[_account_end:_product_end], rows.account(row[:_account_end]))
-        issuance = rows.issuance(row[_product_end:-7], row.serial, row.thing, row.policy, product)
-        return Offer(issuance, row.cert_der, row.endpoint, row.root_ca_der, row.attached_thing)
+        *columns, serial, thing, policy, attached_thing, cert_der, endpoint, root_ca_der = row[_product_end:]
+        issuance = rows.issuance(columns, serial, thing, policy, product)
+        return Offer(issuance, cert_der, endpoint, root_ca_der, attached_thing)
 
     def queue(
         self,
@@ -228,7 +243,13 @@ class DeviceEvents:
 
     def moved(self, seen: dict[int, int]) -> list[int]:
         """Of {issuance id: updated_us}, the ids whose row has another `updated_us` now. One query."""
-        found = self._database.statement(lambda t: t.rows(_MOVED, ids=list(seen)))
+        if not seen:
+            return []
+        ids = list(seen)
+        # Filled up to a power of two: few statements, each compiled once.
+        ids += ids[:1] * ((1 << (len(ids) - 1).bit_length()) - len(ids))
+        values = {f"id{number}": issuance_id for number, issuance_id in enumerate(ids)}
+        found = self._database.statement(lambda t: t.rows(_moved(len(ids)), **values))
         return [number for number, updated_us in found if seen[number] != updated_us]
 
     def queue_length(self, account_id: int) -> int:

@@ -1,62 +1,80 @@
 """What the workers of a node take up next.
 
-One lane a state, each read by its index up to the limit, since a roll-out may leave a hundred thousand rows queued:
-what is settled comes first, and of what is to be created only as much as its account's quota has room for.
+First the candidates, one lane a state, each read by its index up to the limit, since a roll-out may leave a hundred
+thousand rows queued; then the whole rows of those that there is room for. What is settled comes first, and of what
+is to be created only as much as its account's quota grants now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import CompoundSelect, Integer, Row, Select, and_, bindparam, func, literal, select, union_all
+from sqlalchemy import Integer, Select, and_, func, literal, select, union_all
 
 from cvmd.model import Issuance, State
 from cvmd.pace import slots
 from cvmd.store import rows
-from cvmd.store.engine import Database
+from cvmd.store.engine import Database, Row
 from cvmd.store.issuances import CREATE
-from cvmd.store.schema import NOW, accounts, devices, issuances, pace, products
+from cvmd.store.schema import NOW, accounts, devices, given, issuances, pace, products
 
 _SETTLE = (State.ACKED, State.CREATED)
 _TO_CREATE = (State.INTENT, State.QUEUED)
 
 
-def _lane(number: int, state: State) -> Select[Any]:
+def _lane(number: int, state: State, full: int) -> Select[Any]:
     lane = select(issuances.c.id, literal(number).label("lane")).where(
         issuances.c.state == state, issuances.c.not_before_us <= NOW
     )
-    if state in _TO_CREATE:
-        lane = lane.where(issuances.c.account_id.not_in(bindparam("full", expanding=True)))
-    oldest = lane.order_by(issuances.c.not_before_us).limit(bindparam("limit", type_=Integer))
+    if state in _TO_CREATE and full:
+        lane = lane.where(issuances.c.account_id.not_in([given(f"full{n}") for n in range(full)]))
+    oldest = lane.order_by(issuances.c.not_before_us).limit(given("limit", type_=Integer))
     return select(oldest.subquery())  # SQLite takes ORDER BY and LIMIT inside a UNION only so
 
 
-_lanes: CompoundSelect[Any] = union_all(*(_lane(n, state) for n, state in enumerate(_SETTLE + _TO_CREATE)))
-_next = _lanes.subquery("next")
+@cache
+def _candidates(full: int) -> Select[Any]:
+    """(issuance, state, account, tat, rate, now, number of accounts); creates not of the `full` accounts given."""
+    lanes = union_all(*(_lane(n, state, full) for n, state in enumerate(_SETTLE + _TO_CREATE))).subquery("lanes")
+    return (
+        select(
+            issuances.c.id,
+            issuances.c.state,
+            issuances.c.account_id,
+            pace.c.tat_us,
+            accounts.c.creates_per_s,
+            NOW,
+            select(func.count()).select_from(accounts).scalar_subquery(),
+        )
+        .select_from(lanes)
+        .join(issuances, issuances.c.id == lanes.c.id)
+        .join(accounts, accounts.c.id == issuances.c.account_id)
+        .join(pace, and_(pace.c.account_id == issuances.c.account_id, pace.c.operation == CREATE))
+        .order_by(lanes.c.lane, issuances.c.not_before_us, issuances.c.id)
+    )
+
 
 _account_end = len(rows.ACCOUNT)
 _product_end = _account_end + len(rows.PRODUCT)
-_issuance_end = _product_end + len(rows.ISSUANCE)
 
-_DUE = (
-    select(
-        *rows.labelled(rows.ACCOUNT, rows.PRODUCT, rows.ISSUANCE),
-        devices.c.serial.label("serial"),
-        devices.c.thing.label("thing"),
-        devices.c.policy.label("policy"),
-        pace.c.tat_us.label("tat_us"),
-        NOW.label("now_us"),
-        select(func.count()).select_from(accounts).scalar_subquery().label("accounts"),
+
+@cache
+def _whole(count: int) -> Select[Any]:
+    """The rows of that many ids, `id0` and so on."""
+    return (
+        select(
+            *rows.labelled(
+                rows.ACCOUNT, rows.PRODUCT, rows.ISSUANCE, [devices.c.serial, devices.c.thing, devices.c.policy]
+            )
+        )
+        .select_from(issuances)
+        .join(devices, devices.c.id == issuances.c.device_id)
+        .join(products, products.c.id == devices.c.product_id)
+        .join(accounts, accounts.c.id == issuances.c.account_id)
+        .where(issuances.c.id.in_([given(f"id{n}") for n in range(count)]))
     )
-    .select_from(_next)
-    .join(issuances, issuances.c.id == _next.c.id)
-    .join(devices, devices.c.id == issuances.c.device_id)
-    .join(products, products.c.id == devices.c.product_id)
-    .join(accounts, accounts.c.id == issuances.c.account_id)
-    .join(pace, and_(pace.c.account_id == accounts.c.id, pace.c.operation == CREATE))
-    .order_by(_next.c.lane, issuances.c.not_before_us, issuances.c.id)
-)
 
 
 class DueRows:
@@ -70,36 +88,45 @@ class DueRows:
 
         Of those to be created no more than their account's quota grants now.
         """
-        full = {0}  # no account has this id, and an empty NOT IN is a subquery
+        ids = self._ids(limit)
+        if not ids:
+            return []
+        named = {f"id{n}": issuance_id for n, issuance_id in enumerate(ids)}
+        found = self._database.statement(lambda t: t.rows(_whole(len(ids)), **named))
+        whole = [_issuance(row) for row in found]
+        return sorted(whole, key=lambda it: ids.index(it.id))
+
+    def _ids(self, limit: int) -> Sequence[int]:
+        full: list[int] = []
         while True:
             found = self._look(limit, full)
-            due = _within_quota(found)
-            full_now = full | {row.c0 for row in found}
-            # The line of an account without room may hide another account's; with one account there is none.
-            if due or full_now == full or len(full_now) > found[0].accounts:
-                return due[:limit]
-            full = full_now
+            ids, no_room = _within_quota(found)
+            # The line of an account without room may hide another's; the last account's hides nobody's.
+            if ids or not no_room or len(full) + len(no_room) >= found[0][-1]:
+                return ids[:limit]
+            full += no_room
 
-    def _look(self, limit: int, full: set[int]) -> Sequence[Row[Any]]:
-        return self._database.statement(lambda t: t.rows(_DUE, limit=limit, full=sorted(full)))
+    def _look(self, limit: int, full: Sequence[int]) -> Sequence[Row]:
+        named = {f"full{n}": account_id for n, account_id in enumerate(full)}
+        return self._database.statement(lambda t: t.rows(_candidates(len(full)), limit=limit, **named))
 
 
-def _within_quota(found: Sequence[Row[Any]]) -> list[Issuance]:
+def _within_quota(found: Sequence[Row]) -> tuple[list[int], set[int]]:
+    """Of the candidates, those to take up, and the accounts that have no room left."""
     room: dict[int, int] = {}
-    due: list[Issuance] = []
-    for row in found:
-        issuance = _issuance(row)
-        if issuance.state in _TO_CREATE and not issuance.attempt_open:
-            rate = issuance.account.creates_per_s
-            left = room.setdefault(issuance.account.id, slots(row.tat_us, row.now_us, rate, burst=rate))
-            if left == 0:
+    ids: list[int] = []
+    for issuance_id, state, account_id, tat_us, rate, now_us, _ in found:
+        if state in _TO_CREATE:
+            left = room.setdefault(account_id, slots(tat_us, now_us, rate, burst=rate))
+            if left <= 0:
                 continue
-            room[issuance.account.id] = left - 1
-        due.append(issuance)
-    return due
+            room[account_id] = left - 1
+        ids.append(issuance_id)
+    return ids, {account_id for account_id, left in room.items() if left <= 0}
 
 
-def _issuance(row: Row[Any]) -> Issuance:
+def _issuance(row: Row) -> Issuance:
     account = rows.account(row[:_account_end])
     product = rows.product(row[_account_end:_product_end], account)
-    return rows.issuance(row[_product_end:_issuance_end], row.serial, row.thing, row.policy, product)
+    *columns, serial, thing, policy = row[_product_end:]
+    return rows.issuance(columns, serial, thing, policy, product)

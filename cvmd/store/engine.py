@@ -15,13 +15,26 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, cast
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 import pymysql
-from sqlalchemy import URL, Connection, Engine, Executable, QueuePool, Row, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy import (
+    URL,
+    ClauseElement,
+    Dialect,
+    Engine,
+    PoolProxiedConnection,
+    QueuePool,
+    create_engine,
+    event,
+    make_url,
+)
+from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from cvmd.errors import ConfigError
 from cvmd.model import US, Secret
@@ -29,6 +42,7 @@ from cvmd.ports import StoreDown, WrongSchema
 from cvmd.store.retry import Verdict, delays, judge
 
 T = TypeVar("T")
+Row: TypeAlias = tuple[Any, ...]
 
 _MYSQL_SESSION = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
@@ -38,42 +52,69 @@ _UNKNOWN_VARIABLE = 1193
 _TRIES = 5
 
 
-class Duplicate(Exception):
+class Duplicate(Exception):  # noqa: N818  # no error but an answer
     """A UNIQUE of the schema refused an INSERT: somebody was first, which is an answer."""
 
 
-class Contended(Exception):
+class Contended(Exception):  # noqa: N818  # no error but an answer
     """Raised by work whose compare-and-set lost to a commit that moved things on: run it from the top."""
 
 
-class Transaction:
-    """What the work of one transaction may do."""
+class _Text:
+    """A statement compiled for the driver, once: the values that it has, and the names of those that it wants."""
 
-    def __init__(self, connection: Connection, *, repeated: bool) -> None:
-        self._connection = connection
+    def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+        assert isinstance(compiled, SQLCompiler), "DDL is not run here"
+        self.sql: Final = str(compiled)
+        self.values: Final = compiled.params
+        # Those that SQLAlchemy names itself, for constants, are `unique`.
+        self.wanted: Final = frozenset(bind.key for bind in compiled.binds.values() if not bind.unique)
+
+
+class Transaction:
+    """What the work of one transaction may do.
+
+    SQLAlchemy composes and compiles the statements, the driver's cursor runs them: per statement its own execution
+    would cost as much again as the driver.
+    """
+
+    def __init__(self, cursor: DBAPICursor, text: Callable[[ClauseElement], _Text], *, repeated: bool) -> None:
+        self._cursor = cursor
+        self._text = text
         self.repeated: Final = repeated
         """An earlier run of the same work may have been committed: no row may mean that it was."""
         self.undone = False
 
-    def change(self, statement: Executable, /, **values: Any) -> int:
+    def change(self, statement: ClauseElement, /, **values: object) -> int:
         """How many rows the statement matched."""
-        return self._connection.execute(statement, values).rowcount
+        self._execute(statement, values)
+        return self._cursor.rowcount
 
-    def row(self, statement: Executable, /, **values: Any) -> Row[Any] | None:
+    def row(self, statement: ClauseElement, /, **values: object) -> Row | None:
         """The first row."""
-        return self._connection.execute(statement, values).first()
+        self._execute(statement, values)
+        return cast("Row | None", self._cursor.fetchone())
 
-    def rows(self, statement: Executable, /, **values: Any) -> Sequence[Row[Any]]:
+    def rows(self, statement: ClauseElement, /, **values: object) -> Sequence[Row]:
         """All rows."""
-        return self._connection.execute(statement, values).all()
+        self._execute(statement, values)
+        return self._cursor.fetchall()
 
-    def insert(self, statement: Executable, many: Sequence[dict[str, Any]], /) -> None:
+    def insert_many(self, statement: ClauseElement, many: Sequence[dict[str, object]], /) -> None:
         """One row for each of `many`."""
-        self._connection.execute(statement, many)
+        text = self._text(statement)
+        self._cursor.executemany(text.sql, [{**text.values, **values} for values in many])
 
     def undo(self) -> None:
         """Roll back at the end of the work, whose answer stands."""
         self.undone = True
+
+    def _execute(self, statement: ClauseElement, values: dict[str, object]) -> None:
+        text = self._text(statement)
+        if text.wanted != values.keys():
+            raise TypeError(f"the statement wants {sorted(text.wanted)} and was given {sorted(values)}")
+        self._cursor.execute(text.sql, {**text.values, **values})
 
 
 class Database:
@@ -87,14 +128,16 @@ class Database:
         try:
             parsed = make_url(url)
         except ArgumentError:
-            raise ConfigError("database.url: not a URL; write sqlite:////path or mysql+pymysql://user@host/db") from None
+            raise ConfigError(
+                "database.url: not a URL; write sqlite:////path or mysql+pymysql://user@host/db"
+            ) from None
         self._timeout_s = timeout_s
         self.path: Final = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
-        if self.path is not None:
-            self.engine: Final = _sqlite(self.path, pool, timeout_s)
-        else:
-            self.engine = _mysql(parsed, password, pool, timeout_s)
+        self.engine: Final = (
+            _mysql(parsed, password, pool, timeout_s) if self.path is None else _sqlite(self.path, pool, timeout_s)
+        )
         self._begin = "BEGIN" if self.path is None else "BEGIN IMMEDIATE"
+        self._texts: WeakKeyDictionary[ClauseElement, _Text] = WeakKeyDictionary()
         self._serving: int | None = None
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
@@ -102,52 +145,70 @@ class Database:
 
         Raises Duplicate; StoreDown where it cannot be done; WrongSchema where a table or column is not there.
         """
-
-        def once(connection: Connection, transaction: Transaction) -> T:
-            connection.exec_driver_sql(self._begin)
-            try:
-                answer = work(transaction)
-                if transaction.undone:
-                    connection.exec_driver_sql("ROLLBACK")
-                else:
-                    connection.commit()
-            except BaseException:
-                _roll_back(connection)
-                raise
-            return answer
-
-        return self._repeat(once)
+        return self._repeat(work, together=True)
 
     def statement(self, work: Callable[[Transaction], T]) -> T:
         """The same for work of statements each of which stands alone."""
-        return self._repeat(lambda _connection, transaction: work(transaction))
+        return self._repeat(work, together=False)
 
-    def _repeat(self, once: Callable[[Connection, Transaction], T]) -> T:
+    def _repeat(self, work: Callable[[Transaction], T], *, together: bool) -> T:
         # A try can take one timeout: with a lease of three, all of them together end within it.
         last_try = time.monotonic() + 2 * self._timeout_s
         waits = delays(_TRIES, random.random)
         repeated = False
         while True:
             try:
-                with self.engine.connect() as connection:
-                    return once(connection, Transaction(connection, repeated=repeated))
+                return self._once(work, together=together, repeated=repeated)
             except Contended:
                 continue
-            except IntegrityError as error:
-                raise _integrity(error) from None
-            except DBAPIError as error:
-                verdict, reason = judge(error.orig)
-                if verdict is Verdict.BUG:
-                    raise
-                if verdict is Verdict.SCHEMA:
-                    raise WrongSchema(f"{reason}: run `cvmd db migrate`") from None
-                wait_s = next(waits, None) if verdict is Verdict.AGAIN else None
+            except (pymysql.err.Error, sqlite3.Error, DBAPIError) as error:
+                reason = self._reason_to_repeat(error)
+                wait_s = next(waits, None)
                 if wait_s is None or time.monotonic() + wait_s > last_try:
                     raise StoreDown(reason) from None
             except PoolTimeoutError:
                 raise StoreDown("every connection is in use (database.pool)") from None
             repeated = True
             time.sleep(wait_s)
+
+    def _reason_to_repeat(self, error: Exception) -> str:
+        """Why the transaction was lost, if that is an error that passes; raises what it means otherwise."""
+        verdict, reason = judge(error.orig if isinstance(error, DBAPIError) else error)
+        if verdict is Verdict.BUG:
+            raise error
+        if verdict is Verdict.DUPLICATE:
+            raise Duplicate from None
+        if verdict is Verdict.SCHEMA:
+            raise WrongSchema(f"{reason}: run `cvmd db migrate`") from None
+        if verdict is Verdict.DOWN:
+            raise StoreDown(reason) from None
+        if verdict is Verdict.RECONNECT:
+            self.engine.dispose()  # the other idle connections are to the same server, and as dead
+        return reason
+
+    def _once(self, work: Callable[[Transaction], T], *, together: bool, repeated: bool) -> T:
+        connection = self.engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            transaction = Transaction(cursor, self._text, repeated=repeated)
+            if not together:
+                return work(transaction)
+            cursor.execute(self._begin)
+            answer = work(transaction)
+            cursor.execute("ROLLBACK" if transaction.undone else "COMMIT")
+        except BaseException:
+            _abandon(connection)
+            raise
+        else:
+            return answer
+        finally:
+            connection.close()
+
+    def _text(self, statement: ClauseElement) -> _Text:
+        text = self._texts.get(statement)
+        if text is None:
+            text = self._texts[statement] = _Text(statement, self.engine.dialect)
+        return text
 
     def serve_alone(self) -> None:
         """On SQLite, take the lock file that lets one process only serve; held until `close`. Raises ConfigError."""
@@ -172,20 +233,11 @@ class Database:
             self._serving = None
 
 
-def _integrity(error: IntegrityError) -> Exception:
-    number = getattr(error.orig, "sqlite_errorcode", None) or (error.orig.args[0] if error.orig else None)
-    if number in (1062, sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
-        return Duplicate()
-    return error
-
-
-def _roll_back(connection: Connection) -> None:
-    """After any error: on Galera a COMMIT that follows a lost statement would succeed silently."""
-    if connection.invalidated:
-        return
+def _abandon(connection: PoolProxiedConnection) -> None:
+    """After any error, even where the connection lives: on Galera a COMMIT that follows may succeed silently."""
     try:
-        connection.exec_driver_sql("ROLLBACK")
-    except DBAPIError:
+        connection.rollback()
+    except (pymysql.err.Error, sqlite3.Error):
         connection.invalidate()  # the server rolls back when it sees the connection gone
 
 
@@ -222,7 +274,12 @@ def _sqlite(path: Path, pool: int, timeout_s: float) -> Engine:
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(
-            uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256
+            uri,
+            uri=True,
+            timeout=timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -230,13 +287,15 @@ def _sqlite(path: Path, pool: int, timeout_s: float) -> Engine:
         connection.create_function("now_us", 0, lambda: time.time_ns() * US // 1_000_000_000)
         return connection
 
-    return create_engine("sqlite://", creator=connect, poolclass=QueuePool, **_options(pool, timeout_s))
+    return create_engine(
+        "sqlite://", creator=connect, poolclass=QueuePool, paramstyle="named", **_options(pool, timeout_s)
+    )
 
 
 def _options(pool: int, timeout_s: float) -> dict[str, Any]:
     return {
         "isolation_level": "AUTOCOMMIT",
-        "skip_autocommit_rollback": True,  # else every return to the pool costs a round trip
+        "pool_reset_on_return": None,  # nothing is ever left open, and a ROLLBACK costs a round trip
         "pool_size": pool,
         "max_overflow": 0,
         "pool_timeout": timeout_s,

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Update, and_, bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, Update, and_, insert, or_, select, update
 
-from cvmd import pace as cadence
 from cvmd.model import (
     US,
     Certificate,
@@ -24,67 +23,64 @@ from cvmd.model import (
     Reason,
     State,
 )
+from cvmd.pace import reserve
 from cvmd.ports import Claim
 from cvmd.store import rows
 from cvmd.store.engine import Contended, Database, Transaction
-from cvmd.store.schema import DETAIL, NOW, accounts, attempts, certificates, devices, issuances, pace
+from cvmd.store.schema import DETAIL, NOW, accounts, attempts, certificates, devices, given, issuances, pace
 
 CREATE = "create"
 """The operation whose quota `pace` keeps."""
 
 _FREE = or_(issuances.c.claim.is_(None), issuances.c.lease_until_us <= NOW)
-_HELD = issuances.c.claim == bindparam("my_claim")
-_LEASE = {"lease_until_us": NOW + bindparam("lease_us"), "not_before_us": NOW + bindparam("lease_us")}
+_HELD = issuances.c.claim == given("my_claim")
+_LEASE = {"lease_until_us": NOW + given("lease_us"), "not_before_us": NOW + given("lease_us")}
 _UNCLAIMED = {"claim": None, "lease_until_us": None}
 
 
-def _change(*conditions: ColumnElement[bool], **values: Any) -> Update:
-    return update(issuances).where(issuances.c.id == bindparam("issuance"), *conditions).values(**values)
+def _change(*conditions: ColumnElement[bool], **values: object) -> Update:
+    return update(issuances).where(issuances.c.id == given("issuance"), *conditions).values(**values)
 
 
 _PACE = (
-    select(pace.c.tat_us, accounts.c.creates_per_s, NOW.label("now_us"))
+    select(pace.c.tat_us, accounts.c.creates_per_s, NOW)
     .join_from(pace, accounts, accounts.c.id == pace.c.account_id)
-    .where(pace.c.account_id == bindparam("account"), pace.c.operation == CREATE)
+    .where(pace.c.account_id == given("account"), pace.c.operation == CREATE)
 )
 _RESERVE = (
     update(pace)
-    .where(
-        pace.c.account_id == bindparam("account"), pace.c.operation == CREATE, pace.c.tat_us == bindparam("seen_us")
-    )
-    .values(tat_us=bindparam("next_us"))
+    .where(pace.c.account_id == given("account"), pace.c.operation == CREATE, pace.c.tat_us == given("seen_us"))
+    .values(tat_us=given("next_us"))
 )
 
 _TO_CREATE = issuances.c.state.in_((State.QUEUED, State.INTENT))
-_POSTPONE = _change(_TO_CREATE, _FREE, not_before_us=bindparam("until_us"))
+_POSTPONE = _change(_TO_CREATE, _FREE, not_before_us=given("until_us"))
 _OPEN = _change(
     _TO_CREATE,
     issuances.c.attempt_open.is_(False),
-    issuances.c.attempts == bindparam("seen_attempts"),
+    issuances.c.attempts == given("seen_attempts"),
     _FREE,
     state=State.INTENT,
-    claim=bindparam("my_claim"),
+    claim=given("my_claim"),
     attempts=issuances.c.attempts + 1,
     attempt_open=True,
     updated_us=NOW,
     **_LEASE,
 )
-_OPEN_WITH_KEY = _OPEN.values(
-    csr_der=bindparam("csr"), public_key_id=bindparam("key_id"), sealed_escrow=bindparam("escrow")
-)
+_OPEN_WITH_KEY = _OPEN.values(csr_der=given("csr"), public_key_id=given("key_id"), sealed_escrow=given("escrow"))
 _ADD_ATTEMPT = insert(attempts).values(
-    issuance_id=bindparam("issuance"),
-    number=bindparam("attempt"),
-    node=bindparam("by_node"),
-    claim=bindparam("by_claim"),
+    issuance_id=given("issuance"),
+    number=given("attempt"),
+    node=given("by_node"),
+    claim=given("by_claim"),
     outcome=Outcome.OPEN,
     opened_us=NOW,
 )
 _CLOSED_ATTEMPT = {
     **_UNCLAIMED,
     "attempt_open": False,
-    "unknown_attempts": issuances.c.unknown_attempts + bindparam("unknown"),
-    "not_before_us": NOW + bindparam("wait_us"),
+    "unknown_attempts": issuances.c.unknown_attempts + given("unknown"),
+    "not_before_us": NOW + given("wait_us"),
 }
 _OPEN_INTENT = and_(issuances.c.state == State.INTENT, issuances.c.attempt_open.is_(True))
 _CLOSE = _change(_OPEN_INTENT, _HELD, **_CLOSED_ATTEMPT)
@@ -92,31 +88,35 @@ _CLOSE_LEFT = _change(_OPEN_INTENT, _FREE, **_CLOSED_ATTEMPT)
 _END_ATTEMPT = (
     update(attempts)
     .where(
-        attempts.c.issuance_id == bindparam("issuance"),
-        attempts.c.number == bindparam("attempt"),
+        attempts.c.issuance_id == given("issuance"),
+        attempts.c.number == given("attempt"),
         attempts.c.outcome == Outcome.OPEN,
     )
-    .values(outcome=bindparam("ended"), detail=bindparam("why"), closed_us=NOW)
+    .values(outcome=given("ended"), detail=given("why"), closed_us=NOW)
 )
 
 _TAKE = _change(
-    issuances.c.state == bindparam("in_state"), issuances.c.state.in_((State.CREATED, State.ACKED)), _FREE,
-    claim=bindparam("my_claim"), **_LEASE,
+    issuances.c.state == given("in_state"), issuances.c.state.in_((State.CREATED, State.ACKED)), _FREE,
+    claim=given("my_claim"), **_LEASE,
 )  # fmt: skip
 _CREATED = _change(
     issuances.c.state == State.INTENT,
     _HELD,
     state=State.CREATED,
     attempt_open=False,
-    certificate_id=bindparam("digest"),
-    endpoint=bindparam("host"),
-    root_ca_der=bindparam("root_ca"),
+    certificate_id=given("digest"),
+    endpoint=given("host"),
+    root_ca_der=given("root_ca"),
     updated_us=NOW,
 )
 _ADD_CERTIFICATE = insert(certificates).values(
-    certificate_id=bindparam("digest"),
-    issuance_id=bindparam("issuance"),
-    device_id=bindparam("device"),
+    certificate_id=given("digest"),
+    issuance_id=given("issuance"),
+    device_id=given("device"),
+    arn=given("new_arn"),
+    cert_der=given("der"),
+    thing=given("to_thing"),
+    policy=given("with_policy"),
     status=CertificateStatus.INACTIVE,
     created_us=NOW,
 )
@@ -126,7 +126,7 @@ _OFFERED = _change(
     **_UNCLAIMED,
     state=State.OFFERED,
     not_before_us=None,
-    expires_us=NOW + bindparam("lifetime_us"),
+    expires_us=NOW + given("lifetime_us"),
     updated_us=NOW,
 )
 _ACTIVE = _change(
@@ -134,53 +134,53 @@ _ACTIVE = _change(
 )
 _RETIRE_FORMER = (
     update(certificates)
-    .where(certificates.c.live_device_id == bindparam("device"))
+    .where(certificates.c.live_device_id == given("device"))
     .values(
         status=CertificateStatus.RETIRING,
         reason=Reason.SUPERSEDED,
         live_device_id=None,
         retired_us=NOW,
         not_before_us=NOW,
-        keep_until_us=NOW + bindparam("grace_us"),
+        keep_until_us=NOW + given("grace_us"),
     )
 )
 _ACTIVATE = (
     update(certificates)
     .where(
-        certificates.c.certificate_id == bindparam("digest"),
+        certificates.c.certificate_id == given("digest"),
         certificates.c.status == CertificateStatus.INACTIVE,
     )
     .values(status=CertificateStatus.ACTIVE, live_device_id=certificates.c.device_id, activated_us=NOW)
 )
 _COUNT_ACTIVATION = (
-    update(devices)
-    .where(devices.c.id == bindparam("device"))
-    .values(activations=devices.c.activations + 1, updated_us=NOW)
+    update(devices).where(devices.c.id == given("device")).values(activations=devices.c.activations + 1, updated_us=NOW)
 )
-_RELEASE = _change(_HELD, **_UNCLAIMED, not_before_us=NOW + bindparam("wait_us"))
+_RELEASE = _change(_HELD, **_UNCLAIMED, not_before_us=NOW + given("wait_us"))
 _FAILED = {
     **_UNCLAIMED,
     "state": State.FAILED,
-    "resume_state": bindparam("in_state"),
-    "fault": bindparam("the_fault"),
-    "fault_detail": bindparam("why"),
+    "resume_state": given("in_state"),
+    "fault": given("the_fault"),
+    "fault_detail": given("why"),
     "attempt_open": False,
     "not_before_us": None,
     "updated_us": NOW,
 }
-_FAIL = _change(issuances.c.state == bindparam("in_state"), _HELD, **_FAILED)
-_FAIL_LEFT = _change(issuances.c.state == bindparam("in_state"), _FREE, **_FAILED)
+_FAIL = _change(issuances.c.state == given("in_state"), _HELD, **_FAILED)
+_FAIL_LEFT = _change(issuances.c.state == given("in_state"), _FREE, **_FAILED)
 
-_STANDING = select(issuances.c.state, issuances.c.claim).where(issuances.c.id == bindparam("issuance"))
+_STANDING = select(issuances.c.state, issuances.c.claim).where(issuances.c.id == given("issuance"))
 _ATTEMPT_ENDED = select(attempts.c.id).where(
-    attempts.c.issuance_id == bindparam("issuance"),
-    attempts.c.number == bindparam("attempt"),
-    attempts.c.outcome == bindparam("ended"),
+    attempts.c.issuance_id == given("issuance"),
+    attempts.c.number == given("attempt"),
+    attempts.c.outcome == given("ended"),
 )
-_CERTIFICATE_OF = select(*rows.CERTIFICATE).where(certificates.c.certificate_id == bindparam("digest"))
-_REMEMBER_ENDPOINT = (
-    update(accounts).where(accounts.c.id == bindparam("account")).values(data_endpoint=bindparam("host"))
-)
+_CERTIFICATE_OF = select(*rows.CERTIFICATE).where(certificates.c.certificate_id == given("digest"))
+_REMEMBER_ENDPOINT = update(accounts).where(accounts.c.id == given("account")).values(data_endpoint=given("host"))
+
+
+Mine = Callable[[str, bytes | None], bool]
+"""Whether a row of this state and claim is as an earlier run of the very step left it."""
 
 
 class WorkerSteps:
@@ -193,7 +193,11 @@ class WorkerSteps:
         self, issuance: Issuance, claim: Claim, *, key: KeyPair | None, sealed_escrow: bytes | None
     ) -> bool:
         """→ intent with a new attempt row, the claim, on the first attempt the key; one Create reserved."""
-        values: dict[str, Any] = {"my_claim": claim.id, "lease_us": _us(claim.lease_s), "seen_attempts": issuance.attempts}
+        values: dict[str, Any] = {
+            "my_claim": claim.id,
+            "lease_us": _us(claim.lease_s),
+            "seen_attempts": issuance.attempts,
+        }
         opening = _OPEN
         if key is not None:
             opening = _OPEN_WITH_KEY
@@ -203,20 +207,21 @@ class WorkerSteps:
             seen = t.row(_PACE, account=issuance.account.id)
             if seen is None:
                 raise LookupError(f"account {issuance.account.id} has no row in pace")
-            slot = cadence.reserve(seen.tat_us, seen.now_us, seen.creates_per_s, burst=seen.creates_per_s)
+            tat_us, rate, now_us = seen
+            slot = reserve(tat_us, now_us, rate, burst=rate)
             if not slot.ok:
-                t.change(_POSTPONE, issuance=issuance.id, until_us=seen.now_us + slot.wait_us)
+                t.change(_POSTPONE, issuance=issuance.id, until_us=now_us + slot.wait_us)
                 return False
             if not t.change(opening, issuance=issuance.id, **values):
                 return False
             number = issuance.attempts + 1
             t.change(_ADD_ATTEMPT, issuance=issuance.id, attempt=number, by_node=claim.node, by_claim=claim.id)
             # Last, since all workers of all nodes queue for this row: it is locked for one COMMIT only.
-            if not t.change(_RESERVE, account=issuance.account.id, seen_us=seen.tat_us, next_us=slot.tat_us):
+            if not t.change(_RESERVE, account=issuance.account.id, seen_us=tat_us, next_us=slot.tat_us):
                 raise Contended
             return True
 
-        return self._step(issuance, work, lambda row: row.claim == claim.id)
+        return self._step(issuance, work, lambda _state, holder: holder == claim.id)
 
     def close_attempt(
         self, issuance: Issuance, claim_id: bytes | None, outcome: Outcome, detail: str, *, wait_s: float
@@ -237,7 +242,7 @@ class WorkerSteps:
     def take(self, issuance: Issuance, claim: Claim) -> bool:
         """Claim a row in created or acked that nobody holds."""
         values = {"in_state": issuance.state, "my_claim": claim.id, "lease_us": _us(claim.lease_s)}
-        return self._single(issuance, _TAKE, values, lambda row: row.claim == claim.id)
+        return self._single(issuance, _TAKE, values, lambda _state, holder: holder == claim.id)
 
     def record_created(
         self, issuance: Issuance, claim: Claim, created: Created, *, endpoint: str, root_ca_der: bytes
@@ -251,22 +256,20 @@ class WorkerSteps:
             ):
                 return False
             t.change(
-                _ADD_CERTIFICATE, digest=digest, issuance=issuance.id, device=issuance.device_id, arn=created.arn,
-                cert_der=created.cert_der, thing=issuance.thing, policy=issuance.policy,
+                _ADD_CERTIFICATE, digest=digest, issuance=issuance.id, device=issuance.device_id,
+                new_arn=created.arn, der=created.cert_der, to_thing=issuance.thing, with_policy=issuance.policy,
             )  # fmt: skip
             _end_attempt(t, issuance, Outcome.DONE, "")
             return True
 
-        return self._step(
-            issuance, work, lambda row: bool(row.claim == claim.id and row.state == State.CREATED)
-        )
+        return self._step(issuance, work, lambda state, holder: state == State.CREATED and holder == claim.id)
 
     def record_offered(self, issuance: Issuance, claim: Claim) -> bool:
         """created → offered; the claim is released, the expiry set."""
         values = {"my_claim": claim.id, "lifetime_us": issuance.product.offer_lifetime_s * US}
         # Once it is offered the device may have moved it on before this is asked.
         reached = (State.OFFERED, State.ACKED, State.ACTIVE)
-        return self._single(issuance, _OFFERED, values, lambda row: row.state in reached)
+        return self._single(issuance, _OFFERED, values, lambda state, _holder: state in reached)
 
     def record_active(self, issuance: Issuance, claim: Claim) -> bool:
         """acked → active: certificate active, the device's former one retiring (superseded)."""
@@ -281,12 +284,12 @@ class WorkerSteps:
             t.change(_COUNT_ACTIVATION, device=issuance.device_id)
             return True
 
-        return self._step(issuance, work, lambda row: row.state == State.ACTIVE)
+        return self._step(issuance, work, lambda state, _holder: state == State.ACTIVE)
 
     def release(self, issuance: Issuance, claim: Claim, *, wait_s: float) -> bool:
         """Give the claim back, state unchanged; not before now + wait_s."""
         values = {"my_claim": claim.id, "wait_us": _us(wait_s)}
-        return self._single(issuance, _RELEASE, values, lambda row: row.claim is None)
+        return self._single(issuance, _RELEASE, values, lambda _state, holder: holder is None)
 
     def fail(self, issuance: Issuance, claim_id: bytes | None, fault: Fault, detail: str) -> bool:
         """→ failed with the state to resume in; open attempt closed as refused. claim_id None: nobody holds it."""
@@ -301,7 +304,7 @@ class WorkerSteps:
                 _end_attempt(t, issuance, Outcome.REFUSED, detail)
             return True
 
-        return self._step(issuance, work, lambda row: row.state == State.FAILED)
+        return self._step(issuance, work, lambda state, _holder: state == State.FAILED)
 
     def certificate_of(self, issuance: Issuance) -> Certificate | None:
         """The certificates row of this issuance."""
@@ -312,9 +315,7 @@ class WorkerSteps:
         """Keep DescribeEndpoint's answer, which never changes."""
         self._database.statement(lambda t: t.change(_REMEMBER_ENDPOINT, account=account_id, host=data_endpoint))
 
-    def _single(
-        self, issuance: Issuance, statement: Update, values: dict[str, Any], mine: Callable[[Row[Any]], bool]
-    ) -> bool:
+    def _single(self, issuance: Issuance, statement: Update, values: dict[str, Any], mine: Mine) -> bool:
         """A step that is one statement, and so needs no BEGIN."""
 
         def work(t: Transaction) -> bool:
@@ -322,18 +323,16 @@ class WorkerSteps:
 
         return self._database.statement(work)
 
-    def _step(
-        self, issuance: Issuance, work: Callable[[Transaction], bool], mine: Callable[[Row[Any]], bool]
-    ) -> bool:
-        """A step of several statements. `mine`: the row as an earlier run of this very step left it."""
+    def _step(self, issuance: Issuance, work: Callable[[Transaction], bool], mine: Mine) -> bool:
+        """A step of several statements."""
         return self._database.transaction(lambda t: work(t) or _was_done(t, issuance, mine))
 
 
-def _was_done(t: Transaction, issuance: Issuance, mine: Callable[[Row[Any]], bool]) -> bool:
+def _was_done(t: Transaction, issuance: Issuance, mine: Mine) -> bool:
     if not t.repeated:
         return False
     row = t.row(_STANDING, issuance=issuance.id)
-    return row is not None and mine(row)
+    return row is not None and mine(*row)
 
 
 def _end_attempt(t: Transaction, issuance: Issuance, outcome: Outcome, detail: str) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from cvmd.errors import ConfigError
 from cvmd.model import Auth, KeySource, Product
 from cvmd.store import rows
-from cvmd.store.engine import Database, Duplicate, Transaction
+from cvmd.store.engine import Database, Duplicate, Row, Transaction
 from cvmd.store.issuances import CREATE
-from cvmd.store.schema import NOW, accounts, devices, pace, products
+from cvmd.store.schema import NOW, accounts, devices, given, pace, products
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _MAX_CREATES_PER_S = 10_000
@@ -77,24 +76,19 @@ class ProductRecord:
 
 
 _RULES = [products.c[name] for name in ProductRules.__dataclass_fields__]
-_DEVICES = (
-    select(func.count()).where(devices.c.product_id == products.c.id).correlate(products).scalar_subquery()
-)
+_DEVICES = select(func.count()).where(devices.c.product_id == products.c.id).correlate(products).scalar_subquery()
 _PRODUCTS = (
     select(*rows.labelled(rows.ACCOUNT, rows.PRODUCT, _RULES, [products.c.sealed_key, _DEVICES]))
     .join_from(products, accounts, accounts.c.id == products.c.account_id)
     .order_by(products.c.name)
 )
-_PRODUCT = _PRODUCTS.where(products.c.name == bindparam("product_name"))
-_ADD_PRODUCT = insert(products).values(created_us=NOW, updated_us=NOW)
-_SET_PRODUCT = update(products).where(products.c.name == bindparam("product_name")).values(updated_us=NOW)
+_PRODUCT = _PRODUCTS.where(products.c.name == given("product_name"))
+_SET_PRODUCT = update(products).where(products.c.name == given("product_name")).values(updated_us=NOW)
 
 _ACCOUNT_RULES = [accounts.c[name] for name in AccountRules.__dataclass_fields__]
 _ACCOUNTS = select(accounts.c.name, *_ACCOUNT_RULES).order_by(accounts.c.name)
-_ACCOUNT_ID = select(accounts.c.id).where(accounts.c.name == bindparam("account_name"))
-_ADD_ACCOUNT = insert(accounts).values(created_us=NOW)
-_SET_ACCOUNT = update(accounts).where(accounts.c.name == bindparam("account_name"))
-_ADD_PACE = insert(pace)
+_ACCOUNT_ID = select(accounts.c.id).where(accounts.c.name == given("account_name"))
+_SET_ACCOUNT = update(accounts).where(accounts.c.name == given("account_name"))
 
 
 class ProductRows:
@@ -108,8 +102,8 @@ class ProductRows:
         _check_name("account", name)
 
         def work(t: Transaction) -> None:
-            t.change(_ADD_ACCOUNT, name=name, **asdict(rules))
-            t.change(_ADD_PACE, account_id=_account_id(t, name), operation=CREATE, tat_us=0)
+            t.change(insert(accounts).values(name=name, created_us=NOW, **asdict(rules)))
+            t.change(insert(pace).values(account_id=_account_id(t, name), operation=CREATE, tat_us=0))
 
         try:
             self._database.transaction(work)
@@ -118,15 +112,13 @@ class ProductRows:
 
     def set_account(self, name: str, rules: AccountRules) -> None:
         """Replace all rules of an account."""
-        if not self._database.statement(
-            lambda t: t.change(_SET_ACCOUNT.values(**asdict(rules)), account_name=name)
-        ):
+        if not self._database.statement(lambda t: t.change(_SET_ACCOUNT.values(**asdict(rules)), account_name=name)):
             raise ConfigError(_no_such("account", name))
 
     def list_accounts(self) -> dict[str, AccountRules]:
         """All accounts by name."""
         found = self._database.statement(lambda t: t.rows(_ACCOUNTS))
-        return {name: AccountRules(*rules, exclusive=bool(exclusive)) for name, *rules, exclusive in found}
+        return {name: AccountRules(*rules) for name, *rules in found}
 
     def add_product(
         self, name: str, rules: ProductRules, *, account: str = "default", sealed_key: bytes | None = None
@@ -135,8 +127,16 @@ class ProductRows:
         _check_name("product", name)
 
         def work(t: Transaction) -> None:
-            account_id = _account_id(t, account)
-            t.change(_ADD_PRODUCT, name=name, account_id=account_id, sealed_key=sealed_key, **asdict(rules))
+            t.change(
+                insert(products).values(
+                    name=name,
+                    account_id=_account_id(t, account),
+                    sealed_key=sealed_key,
+                    created_us=NOW,
+                    updated_us=NOW,
+                    **asdict(rules),
+                )
+            )
 
         try:
             self._database.transaction(work)
@@ -145,9 +145,7 @@ class ProductRows:
 
     def set_product(self, name: str, rules: ProductRules) -> None:
         """Replace all rules of a product; issuances that are under way keep their key source."""
-        if not self._database.statement(
-            lambda t: t.change(_SET_PRODUCT.values(**asdict(rules)), product_name=name)
-        ):
+        if not self._database.statement(lambda t: t.change(_SET_PRODUCT.values(**asdict(rules)), product_name=name)):
             raise ConfigError(_no_such("product", name))
 
     def list_products(self) -> Sequence[ProductRecord]:
@@ -162,7 +160,7 @@ class ProductRows:
         return _record(row)
 
 
-def _record(row: Row[Any]) -> ProductRecord:
+def _record(row: Row) -> ProductRecord:
     end = len(rows.ACCOUNT)
     product_end = end + len(rows.PRODUCT)
     product = rows.product(row[end:product_end], rows.account(row[:end]))

@@ -11,15 +11,17 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 
-_AGAIN = {
-    0: "the connection is closed",
+_LOST = {
     1020: "the record has changed since it was read",
-    1040: "too many connections",
-    1047: "the node is not part of the cluster",
-    1053: "the server is stopping",
     1180: "the commit failed",
     1205: "a lock was waited for too long",
     1213: "deadlock, or lost to another node",
+}
+_RECONNECT = {
+    0: "the connection is closed",
+    1040: "too many connections",
+    1047: "the node is not part of the cluster",
+    1053: "the server is stopping",
     1290: "the server is read-only",
     1792: "the transaction is read-only",
     1836: "the server is read-only",
@@ -37,9 +39,8 @@ _REFUSED = {
     1143: "the user lacks a privilege (store/grants.sql)",
     1698: "the user or the password is wrong",
 }
-_SCHEMA = {1054: "a column is missing", 1146: "a table is missing"}
 
-_SQLITE_AGAIN = {
+_SQLITE_LOST = {
     sqlite3.SQLITE_BUSY: "the file is locked by another process",
     sqlite3.SQLITE_LOCKED: "the file is locked",
 }
@@ -59,10 +60,24 @@ class Verdict(Enum):
     """What to do with the transaction that raised."""
 
     AGAIN = auto()
+    RECONNECT = auto()
+    """Again, on a new connection."""
+    DUPLICATE = auto()
+    """A UNIQUE refused the row, which is an answer."""
     DOWN = auto()
     SCHEMA = auto()
     BUG = auto()
     """A statement of ours is wrong."""
+
+
+_MYSQL = {
+    Verdict.AGAIN: _LOST,
+    Verdict.RECONNECT: _RECONNECT,
+    Verdict.DUPLICATE: {1062: "the row is there already"},
+    Verdict.DOWN: _REFUSED,
+    Verdict.SCHEMA: {1054: "a column is missing", 1146: "a table is missing"},
+}
+_SQLITE = {Verdict.AGAIN: _SQLITE_LOST, Verdict.DOWN: _SQLITE_REFUSED}
 
 
 def judge(error: BaseException | None) -> tuple[Verdict, str]:
@@ -70,17 +85,19 @@ def judge(error: BaseException | None) -> tuple[Verdict, str]:
     if isinstance(error, sqlite3.Error):
         return _judge_sqlite(error)
     number = error.args[0] if error is not None and error.args else None
-    for verdict, table in ((Verdict.AGAIN, _AGAIN), (Verdict.DOWN, _REFUSED), (Verdict.SCHEMA, _SCHEMA)):
+    for verdict, table in _MYSQL.items():
         if number in table:
             return verdict, f"database: {table[number]} ({number})"
     return Verdict.BUG, f"database: error {number}"
 
 
 def _judge_sqlite(error: sqlite3.Error) -> tuple[Verdict, str]:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits say more than the table needs
-    for verdict, table in ((Verdict.AGAIN, _SQLITE_AGAIN), (Verdict.DOWN, _SQLITE_REFUSED)):
-        if code in table:
-            return verdict, f"database: {table[code]}"
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
+        return Verdict.DUPLICATE, "database: the row is there already"
+    for verdict, table in _SQLITE.items():
+        if code & 0xFF in table:  # the upper bits say more than the table needs
+            return verdict, f"database: {table[code & 0xFF]}"
     if code == sqlite3.SQLITE_ERROR and _SQLITE_NO_SUCH.search(str(error)):
         return Verdict.SCHEMA, "database: a table or column is missing"
     return Verdict.BUG, f"database: SQLite error {code}"

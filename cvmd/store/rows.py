@@ -72,8 +72,11 @@ def account(row: Columns) -> Account:
 
 def product(row: Columns, of_account: Account) -> Product:
     """Of PRODUCT."""
-    number, name, auth, key_source, *rules, share_things = row
-    return Product(number, name, of_account, Auth(auth), KeySource(key_source), *rules, bool(share_things))
+    number, name, auth, key_source, reissue_limit, offer_lifetime_s, grace_s, connect_after_s, share_things = row
+    return Product(
+        number, name, of_account, Auth(auth), KeySource(key_source), reissue_limit, offer_lifetime_s, grace_s,
+        connect_after_s, bool(share_things),
+    )  # fmt: skip
 
 
 def device(row: Columns) -> Device:
@@ -84,8 +87,11 @@ def device(row: Columns) -> Device:
 
 def certificate(row: Columns) -> Certificate:
     """Of CERTIFICATE."""
-    *facts, status, reason = row
-    return Certificate(*facts, CertificateStatus(status), None if reason is None else Reason(reason))
+    certificate_id, issuance_id, device_id, arn, cert_der, thing, policy, status, reason = row
+    return Certificate(
+        certificate_id, issuance_id, device_id, arn, cert_der, thing, policy, CertificateStatus(status),
+        None if reason is None else Reason(reason),
+    )  # fmt: skip
 
 
 def issuance(row: Columns, serial: bytes, thing: str, policy: str, of_product: Product) -> Issuance:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     Boolean,
     CheckConstraint,
     Column,
@@ -21,11 +22,13 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    bindparam,
 )
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import VARBINARY
+from sqlalchemy.types import VARBINARY, TypeEngine
 
 metadata = MetaData(
     naming_convention={
@@ -54,19 +57,17 @@ class now_us(FunctionElement[int]):  # noqa: N801  # reads as the SQL function t
 
 
 @compiles(now_us)
-def _mysql_now(_element: now_us, _compiler: SQLCompiler, **_options: Any) -> str:
+def _mysql_now(_element: now_us, _compiler: SQLCompiler, **_options: object) -> str:
     return "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)"
 
 
 @compiles(now_us, "sqlite")
-def _sqlite_now(_element: now_us, _compiler: SQLCompiler, **_options: Any) -> str:
+def _sqlite_now(_element: now_us, _compiler: SQLCompiler, **_options: object) -> str:
     return "now_us()"
 
 
-def _table(name: str, *items: Any) -> Table:
-    return Table(
-        name, metadata, *items, mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin"
-    )
+def _table(name: str, *items: SchemaItem) -> Table:
+    return Table(name, metadata, *items, mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin")
 
 
 def _id() -> Column[int]:
@@ -259,3 +260,12 @@ deployment = _table(
 
 NOW: SQLColumnExpression[int] = now_us()
 """The clock as an expression, to add to and compare with."""
+
+
+def given(name: str, type_: TypeEngine[Any] | type[TypeEngine[Any]] | None = None) -> BindParameter[Any]:
+    """The value that a statement gets under this name when it is run.
+
+    The name must not be that of a column which the statement sets. (Not `required`, or the statement could not be
+    compiled before it has its values; engine.py sees to it that it gets them.)
+    """
+    return bindparam(name, type_=type_, required=False)

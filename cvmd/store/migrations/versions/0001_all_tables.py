@@ -18,9 +18,7 @@ BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def _create(name: str, *items: sa.schema.SchemaItem) -> sa.Table:
-    return op.create_table(
-        name, *items, mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin"
-    )
+    return op.create_table(name, *items, mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin")
 
 
 def upgrade() -> None:
