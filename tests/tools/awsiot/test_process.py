@@ -68,8 +68,7 @@ def test_options_reach_the_server(connect: Callable[..., IoTClient]) -> None:
         iot = connect(line["url"])
         assert iot.describe_endpoint()["endpointAddress"] == "broker.test"
         with pytest.raises(iot.exceptions.ThrottlingException):
-            for _ in range(100):
-                iot.list_certificates()
+            any(iot.list_certificates() is None for _ in range(100))
 
 
 def test_a_broker_and_a_device_trust_each_other(connect: Callable[..., IoTClient], tmp_path: Path) -> None:
