@@ -67,13 +67,14 @@ class AwsIot:
     def create(self, account: Account, csr_der: bytes) -> Created:
         """One POST of CreateCertificateFromCsr, INACTIVE, and no byte of the answer believed unseen."""
         operation = "CreateCertificateFromCsr"
+        key_id = csr_key_id(csr_der)  # read before it is sent: no certificate is made of what cannot be checked
         csr_pem = der_to_pem(csr_der, "CERTIFICATE REQUEST")
         answer = self._call(
             operation,
             account,
             lambda iot: iot.create_certificate_from_csr(certificateSigningRequest=csr_pem, setAsActive=False),
         )
-        return _created(operation, answer, csr_key_id(csr_der))
+        return _created(operation, answer, key_id)
 
     def attach_policy(self, account: Account, policy: str, arn: str) -> None:
         """AttachPolicy. Safe to repeat."""
