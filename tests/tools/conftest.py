@@ -86,7 +86,8 @@ class Issued:
 class Server:
     """Vends to one serial. `script`: answers that come before the proper ones.
 
-    `fellows` serve other serials behind the same port. `proofs` and `acks`: what has come; `made`: every certificate.
+    `line`: the newest connection. `fellows` serve other serials behind the same port. `proofs` and
+    `acks`: what has come; `made`: every certificate.
     """
 
     token: bytes
@@ -101,6 +102,7 @@ class Server:
     proofs: list[Proof] = field(default_factory=list)
     acks: list[bytes] = field(default_factory=list)
     connections: int = 0
+    line: socket.socket | None = None
     fellows: list["Server"] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     made: list[Issued] = field(default_factory=list)
@@ -119,6 +121,15 @@ class Server:
         """Script one WAIT."""
         self.script.append(lambda session: session.send_wait(turn_s))
 
+    def lose_done(self) -> None:
+        """Script a proper answer to the next PROOF, and none to the ACK that follows."""
+
+        def offer(session: ServerSession) -> None:
+            proof = self.proofs[-1]
+            session.send_manifest(self.issue(proof.csr).bundle(proof.want, self.thing))
+
+        self.script += [offer, lambda session: session.receive_eof()]
+
     def issue(self, csr: bytes | None) -> Issued:
         """The certificate on offer; a new one only where there is none yet."""
         public = x509.load_der_x509_csr(csr).public_key() if csr else None
@@ -135,6 +146,7 @@ class Server:
 
     def serve(self, connection: socket.socket) -> None:
         self.connections += 1
+        self.line = connection
         dialogue = _ServerDialogue(self)
         with connection:
             try:

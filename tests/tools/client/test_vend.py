@@ -140,17 +140,29 @@ def test_a_part_of_another_bundle_is_dropped(server: Any, options: Options) -> N
     assert_installed(flash, server, vend(options, flash))
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_flash_that_has_gone_bad_is_fetched_anew(server: Any, options: Options, whole: bool) -> None:
+def test_a_whole_bundle_that_has_gone_bad_in_flash_is_fetched_anew(server: Any, options: Options) -> None:
     flash = MemoryFlash()
-    vend(replace(options, cut_after=1000), flash)
+    server.lose_done()
+    vend(options, flash)
+    spoil_last_byte(flash)
+    assert_installed(flash, server, vend(options, flash))
+    assert server.proofs[-1].have is None
+
+
+def test_a_part_that_has_gone_bad_in_flash_is_not_acknowledged(server: Any, options: Options) -> None:
+    flash = MemoryFlash()
+    vend(replace(options, max_frame=64, cut_after=900), flash)
+    spoil_last_byte(flash)
+    first = vend(options, flash)
+    assert isinstance(first.outcome, Failed)
+    assert server.acks == []
+    assert_installed(flash, server, vend(options, flash))
+
+
+def spoil_last_byte(flash: MemoryFlash) -> None:
     stored = flash.read("bundle.part")
     assert stored
-    total = int.from_bytes(stored[16:18], "big")
-    flash.write("bundle.part", stored[:18] + bytes(total if whole else 100))
-    result = vend(replace(options, attempts=2), flash)
-    assert_installed(flash, server, result)
-    assert result.traffic.connections == (1 if whole else 2)
+    flash.write("bundle.part", stored[:-1] + bytes([stored[-1] ^ 1]))
 
 
 class PowerCutError(Exception):
@@ -231,6 +243,29 @@ def test_the_old_certificate_stays_in_use_until_the_new_one_is_active(server: An
     assert len(server.made) == 2
 
 
+def test_a_renewal_whose_done_was_lost_is_not_renewed_again(server: Any, options: Options) -> None:
+    flash = MemoryFlash()
+    vend(options, flash)
+    server.lose_done()
+    assert isinstance(vend(replace(options, renew=True), flash).outcome, Failed)
+    assert_installed(flash, server, vend(replace(options, renew=True), flash))
+    assert [proof.renew for proof in server.proofs] == [False, True, False]
+    assert len(server.made) == 2
+
+
+def test_a_renewal_that_turns_stale_does_not_cost_the_certificate_in_use(server: Any, options: Options) -> None:
+    def offer_and_withdraw(session: Any) -> None:
+        session.send_manifest(server.issue(None).bundle(options.want, server.thing))
+        session.send_refuse(Status.STALE, Stage.DELIVER, 0)
+
+    flash = MemoryFlash()
+    before = vend(options, flash).meta
+    server.script.append(offer_and_withdraw)
+    result = vend(replace(options, renew=True), flash)
+    assert result.outcome == Refused(Status.STALE, Stage.DELIVER, 0, 0, tagged=True)
+    assert result.meta == before is not None
+
+
 def test_a_devices_own_key_outlives_refusals(server: Any, options: Options) -> None:
     flash = MemoryFlash()
     server.refuse(Status.BACKEND)
@@ -274,12 +309,20 @@ def test_waits_for_its_turn_after_proof_and_after_ack(server: Any, options: Opti
 
 
 def test_a_refusal_that_comes_while_it_waits_is_heard(server: Any, options: Options) -> None:
-    def wait_then_drain(session: Any) -> None:
-        session.send_wait(300)
-        session.send_refuse(Status.DRAINING, Stage.QUEUE, 5)
+    sessions: list[Any] = []
 
-    server.script.append(wait_then_drain)
-    assert vend(options, MemoryFlash()).outcome == Refused(Status.DRAINING, Stage.QUEUE, 5, 0, tagged=True)
+    def wait(session: Any) -> None:
+        session.send_wait(300)
+        sessions.append(session)
+
+    class Draining(Watcher):
+        def say(self, text: str) -> None:  # only now is it sure that WAIT was taken
+            sessions[0].send_refuse(Status.DRAINING, Stage.QUEUE, 5)
+            server.line.sendall(sessions[0].data_to_send())
+
+    server.script.append(wait)
+    result = vend(options, MemoryFlash(), Draining())
+    assert result.outcome == Refused(Status.DRAINING, Stage.QUEUE, 5, 0, tagged=True)
 
 
 @pytest.mark.parametrize(
