@@ -183,24 +183,28 @@ class Pair:
                         server.authenticate(record.token, server.serial == SERIAL, self.server_ephemeral)
                     case ProofRejected():
                         server.send_auth_refusal()
-                    case ProofReceived(proof=proof) if proof.have == record.digest:
+                    case ProofReceived(proof=proof):
                         record.proven.append(server.serial)
-                        record.acked = True
-                        server.send_done(1_800_000_000, 5)
-                    case ProofReceived() | RequestRepeated() if record.waits:
-                        record.waits -= 1
-                        server.send_wait(1)
-                    case ProofReceived():
-                        record.proven.append(server.serial)
-                        server.send_manifest(record.bundle)
+                        self.vend(proof.have)
                     case RequestRepeated():
-                        server.send_manifest(record.bundle)
+                        self.vend(None)
                     case AckReceived(digest=digest):
                         assert digest == record.digest, "an ACK of what was never sent"
-                        record.acked = True
-                        server.send_done(1_800_000_000, 5)
+                        self.vend(digest)
                     case Ended():
                         record.ended.append(event)
+
+    def vend(self, digest: bytes | None) -> None:
+        """Answer a device that is who it says."""
+        record = self.record
+        if digest == record.digest:
+            record.acked = True
+            self.server.send_done(1_800_000_000, 5)
+        elif record.waits:
+            record.waits -= 1
+            self.server.send_wait(1)
+        else:
+            self.server.send_manifest(record.bundle)
 
     def store(self) -> None:
         """The device's shell."""

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.protocol.pair import MODES, SERIAL, Flash, Mode, Pair, Record, Wire, frames, vend
 
 from protocol.constants import MessageType
+from tests.protocol.pair import MODES, SERIAL, Flash, Mode, Pair, Record, Wire, frames, vend
 
 
 def _flipping(direction: str, place: int, bit: int) -> Wire:

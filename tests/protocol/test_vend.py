@@ -1,11 +1,11 @@
 """Both ends against each other: every byte whole, split, cut; bytes counted against the wire's table."""
 
 import pytest
-from tests.protocol.pair import MODES, Flash, Mode, Pair, Record, Wire, frames, objects, one_by_one, vend
 
 from protocol.constants import Suite
 from protocol.events import DataReceived
 from protocol.objects import Bundle
+from tests.protocol.pair import MODES, Flash, Mode, Pair, Record, Wire, frames, objects, one_by_one, vend
 
 each_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 
