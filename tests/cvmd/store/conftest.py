@@ -1,0 +1,179 @@
+"""A database of each kind, and issuances brought to the state that a test begins with."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Barrier
+from typing import Any, TypeVar
+
+import pymysql
+import pytest
+
+from cvmd.model import Created, Issuance, KeyPair, Outcome, Secret, State
+from cvmd.ports import Claim
+from cvmd.store import AdminStore, Database, Store, migrate
+from cvmd.store.admin import NewDevice
+from cvmd.store.engine import Transaction
+from cvmd.store.products import AccountRules, ProductRules
+
+T = TypeVar("T")
+
+ROOT_CA = b"root" * 200
+ENDPOINT = "data.example.com"
+
+
+class LosingDatabase(Database):
+    """Drops the answer of the next `lose` transactions after they were committed, as a broken connection does."""
+
+    lose = 0
+
+    def _once(self, work: Callable[[Transaction], T], *, together: bool, repeated: bool) -> T:
+        answer = super()._once(work, together=together, repeated=repeated)
+        if self.lose:
+            self.lose -= 1
+            raise pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")
+        return answer
+
+
+@dataclass
+class Scene:
+    """A store with a product `sensor`, and a hand to move its issuances."""
+
+    database: LosingDatabase
+    store: Store
+    admin: AdminStore
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def device(self, serial: bytes | None = None, product: str = "sensor") -> bytes:
+        """A new device; its serial."""
+        serial = serial or b"dev-%d" % next(self._numbers)
+        self.admin.add_device(product, NewDevice(serial, "thing", "policy", b"sealed token"))
+        return serial
+
+    def queued(self, serial: bytes | None = None, **changes: Any) -> Issuance:
+        """An issuance in `queued`."""
+        serial = serial or self.device()
+        view = self.store.view(serial)
+        assert view is not None
+        values: dict[str, Any] = {"uid": os.urandom(16), "csr_der": None, "public_key_id": None, "replaces": None}
+        assert self.store.queue(view.device.id, view.device.generation + 1, **values | changes)
+        return self.now(serial)
+
+    def intent(self, serial: bytes | None = None, claim: Claim | None = None) -> Issuance:
+        """… with an open attempt, held under `claim`."""
+        issuance = self.queued(serial)
+        assert self.store.open_attempt(issuance, claim or a_claim(), key=a_key(), sealed_escrow=b"sealed key")
+        return self.now(issuance.serial)
+
+    def created(self, serial: bytes | None = None, claim: Claim | None = None) -> Issuance:
+        """… held under `claim`."""
+        claim = claim or a_claim()
+        issuance = self.intent(serial, claim)
+        assert self.store.record_created(issuance, claim, a_certificate(), endpoint=ENDPOINT, root_ca_der=ROOT_CA)
+        return self.now(issuance.serial)
+
+    def offered(self, serial: bytes | None = None) -> Issuance:
+        """… which nobody holds."""
+        claim = a_claim()
+        issuance = self.created(serial, claim)
+        assert self.store.record_offered(issuance, claim)
+        return self.now(issuance.serial)
+
+    def acked(self, serial: bytes | None = None, claim: Claim | None = None) -> Issuance:
+        """… held under `claim`, if one is given."""
+        issuance = self.offered(serial)
+        assert issuance.certificate_id is not None
+        assert self.store.acknowledge(issuance.id, issuance.certificate_id)
+        issuance = self.now(issuance.serial)
+        if claim is not None:
+            assert self.store.take(issuance, claim)
+        return self.now(issuance.serial)
+
+    def active(self, serial: bytes | None = None) -> Issuance:
+        """… with its certificate ACTIVE."""
+        claim = a_claim()
+        issuance = self.acked(serial, claim)
+        assert self.store.record_active(issuance, claim)
+        return self.now(issuance.serial)
+
+    def bring(self, state: State, claim: Claim) -> Issuance:
+        """A new issuance in `state`; held under `claim` where a worker would hold it."""
+        match state:
+            case State.INTENT:
+                return self.intent(claim=claim)
+            case State.CREATED:
+                return self.created(claim=claim)
+            case State.ACKED:
+                return self.acked(claim=claim)
+            case _:
+                return self.queued()
+
+    def now(self, serial: bytes) -> Issuance:
+        """The newest issuance as the row has it."""
+        view = self.store.view(serial)
+        assert view is not None
+        assert view.issuance is not None
+        return view.issuance
+
+    def outcomes(self, serial: bytes) -> list[Outcome]:
+        """Of all attempts."""
+        return [attempt.outcome for attempt in self.admin.show_device(serial).attempts]
+
+    def sql(self, statement: str) -> list[Any]:
+        """What no method of the store does: the past, another's hand."""
+        with self.database.engine.connect() as connection:
+            result = connection.exec_driver_sql(statement)
+            return list(result) if result.returns_rows else []
+
+
+def a_claim(lease_s: float = 60.0) -> Claim:
+    return Claim(os.urandom(16), lease_s, b"node" * 4)
+
+
+def a_key() -> KeyPair:
+    return KeyPair(Secret(b"key"), b"csr", os.urandom(32))
+
+
+def a_certificate() -> Created:
+    digest = os.urandom(32)
+    return Created(digest, f"arn:aws:iot:eu-west-1:123456789012:cert/{digest.hex()}", b"certificate")
+
+
+def at_once(count: int, work: Callable[[int], T]) -> list[T]:
+    """The answers of `count` threads that begin `work(number)` together."""
+    barrier = Barrier(count)
+
+    def begin(number: int) -> T:
+        barrier.wait(30)
+        return work(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(begin, range(count)))
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a database without tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'cvmd.db'}"
+    return str(request.getfixturevalue("mariadb_url"))
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[LosingDatabase]:
+    """With tables."""
+    made = LosingDatabase(url)
+    migrate(made)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def scene(database: LosingDatabase) -> Scene:
+    made = Scene(database, Store(database), AdminStore(database))
+    made.admin.set_account("default", AccountRules(creates_per_s=1000))
+    made.admin.add_product("sensor", replace(ProductRules(), offer_lifetime_s=3600))
+    return made
