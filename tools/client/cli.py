@@ -78,6 +78,8 @@ def _report(result: Result, options: Options, parsed: argparse.Namespace, shown:
         shown.say(f"  certificate {meta.certificate_id}\n  thing {meta.thing_name or '-'}, in {parsed.out}")
         if not outcome.already and meta.connect_after_s:
             shown.say(f"  connect to AWS IoT in {meta.connect_after_s} s, not before")
+    if outcome == Done(already=True) and options.renew:
+        shown.say("  not renewed: the product's re-issue limit or the operator allows no other certificate now")
     if parsed.json:
         print(json.dumps(_summary(result, options, parsed.out)))
 

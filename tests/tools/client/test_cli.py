@@ -187,6 +187,15 @@ def test_renew_and_want(arguments: list[str], server: Any, out: Path) -> None:
     assert json.loads((out / "meta.json").read_text())["endpoint"]
 
 
+def test_a_renewal_that_is_not_granted_is_said(
+    arguments: list[str], server: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == Exit.DONE
+    server.script.append(lambda session: session.send_done(1_800_000_000, 0))
+    assert main([*arguments, "--renew"]) == Exit.DONE
+    assert "not renewed" in capsys.readouterr().out
+
+
 def test_inv4_a_kill_in_the_midst_is_taken_up_again(start: Any, server: Any, out: Path) -> None:
     part = out / "bundle.part"
     slow = start("--max-frame", "48", "--slow", "600", "--json")
