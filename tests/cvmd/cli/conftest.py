@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,38 +41,55 @@ Cli = Callable[..., Ran]
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
-    """Runs `cvmd` with these arguments in an empty directory."""
+    """Runs `cvmd` with these arguments in the test's own directory."""
+    return _in(tmp_path)
+
+
+def _in(directory: Path) -> Cli:
     environment = {**os.environ, "PYTHONPATH": str(Path(cvmd.__file__).parents[1]), "TERM": "dumb"}
     environment.pop("CREDENTIALS_DIRECTORY", None)
 
     def run(*arguments: str | Path) -> Ran:
         command = [sys.executable, "-m", "cvmd", *map(str, arguments)]
         ran = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=directory, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
         return Ran(ran.returncode, ran.stdout, ran.stderr)
 
     return run
 
 
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a master key and a migrated database, made once to be copied."""
+    directory = tmp_path_factory.mktemp("installed")
+    cli, file = _in(directory), directory / "cvmd.toml"
+    file.write_text(_toml(directory))
+    assert cli("secrets", "new", "master.key").code == 0
+    assert cli("db", "migrate", "--config", file).code == 0
+    return directory
+
+
 @pytest.fixture
-def configuration(tmp_path: Path, cli: Cli) -> Path:
+def configuration(installed: Path, tmp_path: Path) -> Path:
     """A configuration with a master key, and a database that nobody has made yet."""
-    key = tmp_path / "master.key"
-    assert cli("secrets", "new", key).code == 0
+    shutil.copy(installed / "master.key", tmp_path)
     file = tmp_path / "cvmd.toml"
-    file.write_text(
-        f'[database]\nurl = "sqlite:///{tmp_path}/cvmd.db"\n[secrets]\nmaster_key_file = "{key}"\n'
-    )
+    file.write_text(_toml(tmp_path))
     return file
 
 
 @pytest.fixture
-def admin(configuration: Path, cli: Cli) -> Cli:
+def admin(installed: Path, configuration: Path, tmp_path: Path, cli: Cli) -> Cli:
     """Runs `cvmd <noun> <verb> --config …` on a migrated database."""
+    shutil.copy(installed / "cvmd.db", tmp_path)
 
     def run(noun: str, verb: str, *arguments: str | Path) -> Ran:
         return cli(noun, verb, "--config", configuration, *arguments)
 
-    assert run("db", "migrate").code == 0
     return run
+
+
+def _toml(directory: Path) -> str:
+    url, key = f"sqlite:///{directory}/cvmd.db", f"{directory}/master.key"
+    return f'[database]\nurl = "{url}"\n[secrets]\nmaster_key_file = "{key}"\n'
