@@ -10,7 +10,7 @@ import signal
 import socket
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from cvmd import log as logs
@@ -171,17 +171,18 @@ def _worker(config: Config, store: Store, sealer: Sealer, changes: Changes) -> W
         )
     )
 
+    @cache
     def account_root_ca(account: Account) -> bytes:
         return root_ca(account.root_ca or aws.root_ca, region=account.region or aws.region)
+
+    root_ca(aws.root_ca, region=aws.region)  # said at start, not at the first vend
 
     return Worker(
         store,
         issuer,
         {KeySource.EC_P256: P256KeyMaker()},
         sealer,
-        WorkerSettings(
-            config.worker.concurrency, config.worker.lease_s, config.worker.poll_ms / 1000, call_s
-        ),
+        WorkerSettings(config.worker.concurrency, config.worker.lease_s, config.worker.poll_ms / 1000, call_s),
         node=os.urandom(16),
         root_ca=account_root_ca,
         data_endpoint=aws.data_endpoint or None,

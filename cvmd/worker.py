@@ -215,7 +215,9 @@ class Worker:
     def _open_attempt(self, issuance: Issuance) -> tuple[Issuance, Hold] | None:
         """The intent: what AWS will be asked is committed with the escrowed key before it is asked
         (invariant 2)."""
-        self._endpoint(issuance.account)  # a Create whose bundle could not be built would be burnt
+        # A Create whose bundle could not be built would be burnt.
+        self._endpoint(issuance.account)
+        self._root_ca(issuance.account)
         key = sealed = None
         if issuance.csr_der is None:
             key = self._keys[issuance.key_source].make(self._sealing.subject(issuance.uid))

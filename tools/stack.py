@@ -35,9 +35,7 @@ ENVIRONMENT = {
 class Process:
     """A child that is known by its pid, and ended by it."""
 
-    def __init__(
-        self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
         self.log = log
         with log.open("ab") as stderr:
             self._popen = subprocess.Popen(
@@ -65,9 +63,7 @@ class Process:
     def raise_ended(self) -> None:
         """RuntimeError that tells what its log ends with."""
         code = self._popen.wait()
-        raise RuntimeError(
-            f"{self.log.stem} ended with {code}: {self.log.read_text(errors='replace')[-2000:]}"
-        )
+        raise RuntimeError(f"{self.log.stem} ended with {code}: {self.log.read_text(errors='replace')[-2000:]}")
 
     def signal(self, number: Signals) -> None:
         """Send it a signal."""
@@ -96,7 +92,7 @@ class Stack:
         """`settings`: config keys as section__key=value, over what a machine of its own needs."""
         self.directory = directory
         self.config = directory / "cvmd.toml"
-        self._database_url = database_url or f"sqlite:///{directory}/cvmd.db"
+        self.database_url = database_url or f"sqlite:///{directory}/cvmd.db"
         self._standin_options = standin
         self._settings = settings
         self._starts = 0
@@ -143,8 +139,8 @@ class Stack:
         self.cvmd("db", "migrate")
 
     def write_config(self, **settings: object) -> None:
-        """The daemon's TOML: what this machine needs, then the stack's settings, then these."""
-        url, password = _without_password(self._database_url)
+        """The daemon's TOML: what this machine needs, then the stack's settings, these from now on among them."""
+        url, password = _without_password(self.database_url)
         tables: dict[str, dict[str, object]] = {
             "listen": {"port": self.port, "trusted_network": True},
             "database": {"url": url},
@@ -156,7 +152,8 @@ class Stack:
             file.touch(mode=0o600)
             file.write_text(password)
             tables["database"]["password_file"] = str(file)
-        for name, value in {**self._settings, **settings}.items():
+        self._settings.update(settings)
+        for name, value in self._settings.items():
             section, _, key = name.partition("__")
             tables.setdefault(section, {})[key] = value
         # JSON's numbers, strings, booleans and lists are TOML's too.
@@ -167,8 +164,9 @@ class Stack:
         self.config.write_text("\n".join(lines))
 
     def start_daemon(self) -> None:
-        """Start the daemon and wait until it listens; `port` is where."""
+        """Start the daemon and wait until it listens; `port` is where, the same after every start."""
         self._starts += 1
+        self.write_config()
         log = self.directory / f"cvmd-{self._starts}.log"
         command = [sys.executable, "-m", "cvmd", "serve", "--config", str(self.config)]
         self.daemon = Process(command, log, ENVIRONMENT)
@@ -194,9 +192,7 @@ class Stack:
         assert self.daemon is not None, "start_daemon has run"
         return self.daemon.end(number)
 
-    def cvmd(
-        self, *arguments: str, config: bool = True, check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
+    def cvmd(self, *arguments: str, config: bool = True, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a verb of the command line; RuntimeError with what it said if it fails and `check`."""
         command = [
             sys.executable,

@@ -1,13 +1,18 @@
 """What integration tests share: how a device is made and calls, what openssl and the database themselves say."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pymysql
 from sqlalchemy import make_url
 
+from cvmd.model import Secret
+from cvmd.sealing import Sealer, load_master_key
+from cvmd.store import AdminStore, Database
+from cvmd.store.admin import NewDevice
+from cvmd.store.products import AccountRules
 from tools.client import MemoryFlash, Options, Result, vend
 from tools.stack import Stack
 
@@ -25,6 +30,27 @@ def device(stack: Stack, serial: str, product: str = "ec", **options: Any) -> Op
     """A new device with thing and policy of its own, and how it calls."""
     token_file = stack.add_device(serial, product, thing=f"thing-{serial}", policy=f"policy-{serial}")
     return caller(stack, serial, bytes.fromhex(token_file.read_text()), product, **options)
+
+
+Fleet = Iterable[tuple[str, bytes, str, str, str]]
+
+
+def seed(stack: Stack, fleet: Fleet) -> None:
+    """(serial, token, thing, policy, product) of many, at AWS and in the database, and a quota that lets them by."""
+    sealer = Sealer(load_master_key(stack.directory / "master.key"))
+    database = Database(stack.database_url)
+    store = AdminStore(database)
+    store.set_account("default", AccountRules(creates_per_s=1000))
+    by_product: dict[str, list[NewDevice]] = {}
+    for serial, token, thing, policy, product in fleet:
+        row = serial.encode()
+        sealed = sealer.seal(Secret(token), table="devices", column="sealed_token", row=row)
+        by_product.setdefault(product, []).append(NewDevice(row, thing, policy, sealed))
+    for product, devices in by_product.items():
+        store.add_devices(product, devices)
+        stack.aws.seed_things([each.thing for each in devices])
+        stack.aws.seed_policies(sorted({each.policy for each in devices}))
+    database.close()
 
 
 def caller(stack: Stack, serial: str, token: bytes, product: str = "ec", **options: Any) -> Options:
