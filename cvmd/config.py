@@ -130,8 +130,9 @@ class Aws(Struct, frozen=True, forbid_unknown_fields=True):
     region: Annotated[str, Meta(description="empty: what boto3 finds (AWS_REGION, the profile)")] = ""
     endpoint_url: Annotated[str, Meta(description="of the control plane; empty: AWS's own")] = ""
     data_endpoint: Annotated[str, Meta(description="MQTT host for devices; empty: AWS IoT is asked")] = ""
-    root_ca: Annotated[str, Meta(description="root CA for devices: auto, or a file (PEM or DER)")] = "auto"
-    pool: Annotated[int, Meta(ge=1, le=256, description="threads, each with its connection")] = 16
+    root_ca: Annotated[
+        str, Meta(description="for devices: auto, amazon-root-ca-1, amazon-root-ca-3, or a file (PEM or DER)")
+    ] = "auto"
     connect_timeout_s: Annotated[float, Meta(gt=0, le=60, description="of the TCP and TLS handshake")] = 5.0
     read_timeout_s: Annotated[float, Meta(gt=0, le=60, description="of one answer")] = 15.0
 

@@ -147,6 +147,8 @@ def test_inv6_a_traceback_shows_no_locals(form: str) -> None:
         logging.getLogger("cvmd").exception("failed")
 
     assert stream.getvalue().count("ValueError: wrong") == 2
+    if form == "console":
+        assert stream.getvalue().splitlines().count("ValueError: wrong") == 2
     assert "5ec7e7" not in stream.getvalue()
 
 
