@@ -6,7 +6,7 @@ from protocol import messages
 from protocol.client import ClientSession
 from protocol.constants import MessageType, Stage, Status, Suite
 from protocol.errors import LocalProtocolError
-from protocol.events import Challenged, ProtocolFailed, RefuseReceived
+from protocol.events import Challenged, ProtocolFailed, RefuseReceived, WaitReceived
 from protocol.framing import clear_frame
 from protocol.messages import ClearRefuse
 from protocol.states import DeviceState
@@ -47,6 +47,28 @@ def test_a_tagged_refusal_is_clamped_to_a_day(mode: Mode) -> None:
     pair.server.send_refuse(Status.QUOTA, Stage.QUEUE, 0xFFFFFFFF)
     pair.answer()
     assert pair.device_events[-1] == RefuseReceived(Status.QUOTA, Stage.QUEUE, 86400, 0, tagged=True)
+
+
+@each_mode
+def test_a_tagged_refusal_is_obeyed_when_nothing_was_asked(mode: Mode) -> None:
+    """DEADLINE and DRAINING come unasked; anything else that does is an error."""
+    for unasked, expected in (("refuse", RefuseReceived), ("wait", ProtocolFailed)):
+        pair = Pair(mode, Flash(), Record(waits=1), Wire())
+        pair.device.hello()
+        pair.server.receive_data(pair.device.data_to_send())
+        pair.serve()
+        pair.answer()
+        pair.server.receive_data(pair.device.data_to_send())
+        pair.serve()
+        pair.device.receive_data(pair.server.data_to_send())
+        assert not pair.device.answer_due
+        if unasked == "refuse":
+            pair.server.send_refuse(Status.DRAINING, Stage.QUEUE, 5)
+        else:
+            pair.server.answer_due = True
+            pair.server.send_wait(1)
+        pair.device.receive_data(pair.server.data_to_send())
+        assert [type(event) for event in pair.device.events()] == [WaitReceived, expected]
 
 
 def test_a_refusal_with_another_nonce_is_hunted_past() -> None:

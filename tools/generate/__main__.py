@@ -21,9 +21,7 @@ TARGETS: Final[Mapping[Path, Callable[[str | None], str]]] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Bring every target up to date, or say which is not. Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.generate", description="Write the files that are computed."
-    )
+    parser = argparse.ArgumentParser(prog="python -m tools.generate", description="Write the files that are computed.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
     check = parser.parse_args(arguments).check
     stale = [path for path, render in TARGETS.items() if not _up_to_date(path, render, check)]

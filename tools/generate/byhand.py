@@ -81,9 +81,7 @@ class Device(ByHand):
         example = self.example
         suite = example.suite if suite is None else suite
         max_frame = example.max_frame if max_frame is None else max_frame
-        hello = Hello(
-            nonce_c or example.nonce_c, suite, max_frame, example.max_wait_s, example.serial, flags=flags
-        )
+        hello = Hello(nonce_c or example.nonce_c, suite, max_frame, example.max_wait_s, example.serial, flags=flags)
         body = messages.encode(hello)
         self.protection = None
         self.say(clear_frame(MessageType.HELLO, body[:3] + bytes([version]) + body[4:]))

@@ -41,8 +41,8 @@ def wait(server: Server) -> None:
 
 
 @_case(MAC)
-def refuse_unasked(server: Server) -> None:
-    """a tagged REFUSE that nobody asked for is obeyed"""
+def refuse_in_stream(server: Server) -> None:
+    """a tagged REFUSE where DATA is due is obeyed"""
     server.reach_stream()
     server.say(server.frame(Refuse(Status.DRAINING, Stage.DELIVER, 5)))
 

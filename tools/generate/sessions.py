@@ -41,9 +41,7 @@ def _vector(
         "id": name,
         "comment": comment,
         "op": operation,
-        "in": plain(
-            {key: value if isinstance(value, bytes) else int(value) for key, value in inputs.items()}
-        ),
+        "in": plain({key: value if isinstance(value, bytes) else int(value) for key, value in inputs.items()}),
         "steps": [(">" if step.sender == "device" else "<") + step.frame.hex() for step in steps],
     }
     return made | ({"error": error.name, "result": "invalid"} if error else {"result": "valid"})

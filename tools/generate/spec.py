@@ -120,14 +120,11 @@ def _limits() -> str:
         (f"`{name}`", f"{getattr(constants, name)} {unit}".rstrip(), what) for name, unit, what in _LIMITS
     ]
     for suite, least in MIN_MAX_FRAME.items():
-        rows.append(
-            ("`max_frame`", f"{least} to {MAX_MAX_FRAME} bytes", f"range in suite `{suite.name.lower()}`")
-        )
+        rows.append(("`max_frame`", f"{least} to {MAX_MAX_FRAME} bytes", f"range in suite `{suite.name.lower()}`"))
     for each in filter(lambda each: not each.from_server, MessageType):
         if each.protected:
             caps = " or ".join(
-                f"{BODY_SIZES[each][1] + extra} (`{suite.name.lower()}`)"
-                for suite, extra in FIRST_OVERHEAD.items()
+                f"{BODY_SIZES[each][1] + extra} (`{suite.name.lower()}`)" for suite, extra in FIRST_OVERHEAD.items()
             )
         else:
             caps = str(BODY_SIZES[each][1])
@@ -153,9 +150,7 @@ def _transitions(table: Mapping[StateT, Mapping[Cause, StateT]], own: Callable[[
         by_next: dict[StateT, list[str]] = {}
         for cause, after in moves.items():
             by_next.setdefault(after, []).append(cause_text(cause))
-        rows += [
-            (state.name, state.value, "; ".join(causes), after.name) for after, causes in by_next.items()
-        ]
+        rows += [(state.name, state.value, "; ".join(causes), after.name) for after, causes in by_next.items()]
         rows += [(state.name, state.value, "", "")] if not moves else []
     return _table("state | meaning | when | next", rows)
 
