@@ -15,6 +15,11 @@ hypothesis.settings.load_profile("suite")
 _numbers = itertools.count(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: at the end one worker would be alone with it."""
+    items.sort(key=lambda item: item.path.name not in ("test_wheel.py", "test_checks.py"))
+
+
 @pytest.fixture(scope="session")
 def mariadb_session() -> Iterator[MariaDB]:
     """The worker's one server. Tests ask for `mariadb` or `mariadb_url`."""

@@ -1,4 +1,4 @@
-"""The built wheel, in a venv of its own, away from the checkout, on each Python that is here and supported."""
+"""The built wheel, in a venv of its own, away from the checkout, on the oldest and newest Python that are here."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SUPPORTED = ("3.11", "3.12", "3.13")
+OLDEST_AND_NEWEST = ("3.11", "3.13")
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 PACKAGES = ("cvmd", "protocol", "cvm_client")
 DATA = {
@@ -44,10 +44,10 @@ def run(command: Sequence[str | Path], cwd: Path, environment: Mapping[str, str]
 
 
 def interpreters() -> dict[str, str]:
-    """Supported version → a Python of it: the one that runs this, else from PATH, else from pyenv."""
+    """Version → a Python of it: the one that runs this; the oldest and newest supported, if they are here."""
     found = {HERE: sys.executable}
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    for version in SUPPORTED:
+    for version in OLDEST_AND_NEWEST:
         on_path = shutil.which(f"python{version}")
         candidates = [*([on_path] if on_path else []), *map(str, versions.glob(f"{version}.*/bin/python"))]
         for candidate in candidates:

@@ -61,6 +61,7 @@ set_up() {
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "$PYTHON is no Python 3.11 or later; name one: PYTHON=python3.11 $0"
     need "'$PYTHON' -m ensurepip --version" python3-venv
+    need "command -v openssl" openssl  # the independent judge of certificates, in the demo too
     install_wanted
     pinned_venv "$VENV" "$PYTHON"
     [ "$VENV/bin/cvm-client" -nt setup.py ] ||
