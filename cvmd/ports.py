@@ -39,7 +39,7 @@ class StoreDown(Exception):  # noqa: N818 - said as an operator says it; the por
     """The database cannot be reached, or lost the transaction too often. The message names no secret."""
 
 
-class WrongSchema(Exception):
+class WrongSchema(Exception):  # noqa: N818 - as above
     """The tables are not those of this version of cvmd; the message says what to run."""
 
 

@@ -14,8 +14,8 @@ _ADVICE: Final = {
     Status.TURN: "The queue is longer than --max-wait. Come back after that pause.",
     Status.DRAINING: "The server is stopping or being restarted. Come back.",
     Status.BACKEND: "The server's database or AWS does not answer. Come back; tell the operator if it lasts.",
-    Status.STALE: "What this device holds is no longer on offer. Run again: it starts over.",
-    Status.DEADLINE: "The connection took too long. Run again: it starts over.",
+    Status.STALE: "What this device holds is no longer on offer. Run again: it goes on where it was.",
+    Status.DEADLINE: "The connection took too long. Run again: it goes on where it was.",
     Status.AUTH: "The server does not accept this serial with this token. It tells nobody whether the serial "
     "is unknown, the token wrong or the device disabled: check with the operator.",
     Status.ISSUED: "This serial has its certificate, and its product allows no more. Keep what the device "
