@@ -171,8 +171,8 @@ class DeviceRows:
         except Duplicate:
             among = select(devices.c.serial).where(devices.c.serial.in_([it.serial for it in new])).limit(1)
             known = self._database.statement(lambda t: t.row(among))
-            which = "twice in this import" if known is None else f"{known[0].decode()} there already"
-            raise ConfigError(f"a device is {which}; nothing was imported") from None
+            problem = "a serial is twice in it" if known is None else f"device {known[0].decode()} is there already"
+            raise ConfigError(f"{problem}; nothing was imported") from None
 
     def list_devices(self, which: DeviceFilter, *, after: bytes = b"", page: int = 100) -> Sequence[ListedDevice]:
         """The next `page` devices in the order of their serials, from the one behind `after`."""

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Select, String, column, select, table, update
+from sqlalchemy.exc import DBAPIError
 
-from cvmd.ports import WrongSchema
+from cvmd.ports import StoreDown, WrongSchema
 from cvmd.store.engine import Database, create_file
+from cvmd.store.retry import Verdict, judge
 from cvmd.store.schema import HEAD, deployment, given
 
 if TYPE_CHECKING:
@@ -42,7 +44,10 @@ def check_schema(database: Database) -> None:
 
 
 def migrate(database: Database) -> tuple[str | None, str]:
-    """Bring the tables to this version, making a SQLite file where there is none: (revision before, after)."""
+    """Bring the tables to this version, making a SQLite file where there is none: (revision before, after).
+
+    Raises StoreDown, also where the user may not make tables.
+    """
     from alembic import command
 
     if database.path is not None:
@@ -50,12 +55,19 @@ def migrate(database: Database) -> tuple[str | None, str]:
     before = schema_version(database)
     if before is not None and before > HEAD:
         check_schema(database)
-    with database.engine.connect() as connection:
-        connection.exec_driver_sql("BEGIN")  # SQLite's DDL is transactional; MySQL's commits each table by itself
-        config = _alembic()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
+    config = _alembic()
+    try:
+        with database.engine.connect() as connection:
+            # SQLite's DDL is transactional; MySQL's commits each table by itself.
+            connection.exec_driver_sql("BEGIN")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+    except DBAPIError as error:
+        verdict, reason = judge(error.orig)
+        if verdict is Verdict.BUG:
+            raise
+        raise StoreDown(reason) from None
     return before, HEAD
 
 

@@ -4,6 +4,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from tools.mariadb import MariaDB
 
 Cli = Callable[..., Any]
 
@@ -68,3 +71,34 @@ def test_a_file_that_is_no_database_is_named(cli: Cli, configuration: Path, tmp_
     for verb in ("migrate", "status"):
         complaint = cli("db", verb, "--config", configuration).complaint(3)
         assert "no SQLite database" in complaint
+
+
+def test_mariadb_is_set_up_by_one_user_and_used_by_another(
+    cli: Cli, configuration: Path, mariadb: MariaDB, mariadb_url: str
+) -> None:
+    """As store/grants.sql has it: the daemon's user makes no tables."""
+    url = urlsplit(mariadb_url)
+    assert url.password is not None
+    daemon = "daemon_of" + url.path.replace("/", "_")
+    mariadb.execute(
+        f"CREATE USER {daemon} IDENTIFIED BY '{url.password}'",
+        f"GRANT SELECT, INSERT, UPDATE ON {url.path[1:]}.* TO {daemon}",
+    )
+    password = configuration.parent / "password"
+    password.write_text(url.password)
+    password.chmod(0o600)
+    whole = configuration.read_text()
+
+    def use(user: str | None) -> None:
+        head = f'[database]\nurl = "mysql+pymysql://{user}@127.0.0.1:{url.port}{url.path}"\n'
+        configuration.write_text(f'{head}password_file = "{password}"\n{whole[whole.index("[secrets]") :]}')
+
+    use(daemon)
+    refused = cli("db", "migrate", "--config", configuration)
+    assert "the user lacks a privilege" in refused.complaint(3)
+    use(url.username)
+    assert cli("db", "migrate", "--config", configuration).code == 0
+    use(daemon)
+    assert cli("products", "add", "meter", "--config", configuration).code == 0
+    assert cli("db", "status", "--config", configuration).code == 0
+    mariadb.execute(f"DROP USER {daemon}")
