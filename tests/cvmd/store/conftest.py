@@ -18,6 +18,8 @@ from cvmd.store import AdminStore, Database, Store, migrate
 from cvmd.store.admin import NewDevice
 from cvmd.store.engine import Transaction
 from cvmd.store.products import AccountRules, ProductRules
+from cvmd.store.schema import metadata
+from tools.mariadb import MariaDB
 
 T = TypeVar("T")
 
@@ -162,13 +164,38 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("mariadb_url"))
 
 
-@pytest.fixture
-def database(url: str) -> Iterator[LosingDatabase]:
-    """With tables."""
-    made = LosingDatabase(url)
+@pytest.fixture(scope="session")
+def tables_url(mariadb_session: MariaDB) -> str:
+    """Of one MariaDB database with tables, which `database` empties: to make them anew takes a second."""
+    made = Database(mariadb_session.create_database("store_tests"))
     migrate(made)
+    made.close()
+    return mariadb_session.url("store_tests")
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LosingDatabase]:
+    """With tables, and nothing in them but what the migration puts there."""
+    if request.param == "sqlite":
+        made = LosingDatabase(f"sqlite:///{tmp_path / 'cvmd.db'}")
+        migrate(made)
+    else:
+        request.getfixturevalue("mariadb")
+        made = LosingDatabase(request.getfixturevalue("tables_url"))
+        _empty(made)
     yield made
     made.close()
+
+
+def _empty(database: Database) -> None:
+    with database.engine.connect() as connection:
+        for table in reversed(metadata.sorted_tables):
+            if table.name not in ("deployment", "accounts"):
+                connection.execute(table.delete())
+        connection.exec_driver_sql("DELETE FROM accounts WHERE id <> 1")
+        connection.exec_driver_sql("UPDATE accounts SET region = NULL, data_endpoint = NULL")
+        connection.exec_driver_sql("UPDATE deployment SET key_check = NULL")
+        connection.exec_driver_sql("INSERT INTO pace (account_id, operation, tat_us) VALUES (1, 'create', 0)")
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def upgrade() -> None:
         sa.Column("updated_us", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
             "sealed_escrow IS NULL OR state IN ('intent', 'created', 'offered', 'failed')",
-            name="ck_issuances_escrow_wiped",
+            name=op.f("ck_issuances_escrow_wiped"),
         ),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_issuances_account_id"),
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name="fk_issuances_device_id"),
@@ -202,10 +202,10 @@ def upgrade() -> None:
         sa.Column("retired_us", sa.BigInteger()),
         sa.Column("deleted_us", sa.BigInteger()),
         sa.CheckConstraint(
-            "(status = 'active') = (live_device_id IS NOT NULL)", name="ck_certificates_live_while_active"
+            "(status = 'active') = (live_device_id IS NOT NULL)", name=op.f("ck_certificates_live_while_active")
         ),
         sa.CheckConstraint(
-            "live_device_id IS NULL OR live_device_id = device_id", name="ck_certificates_live_for_its_device"
+            "live_device_id IS NULL OR live_device_id = device_id", name=op.f("ck_certificates_live_for_its_device")
         ),
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name="fk_certificates_device_id"),
         sa.ForeignKeyConstraint(["issuance_id"], ["issuances.id"], name="fk_certificates_issuance_id"),

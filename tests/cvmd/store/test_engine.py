@@ -1,0 +1,241 @@
+"""Connections and transactions: what a session is like, and what survives a lost server."""
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+from sqlalchemy import literal, select, text, update
+
+from cvmd.errors import ConfigError
+from cvmd.model import Secret
+from cvmd.ports import StoreDown, WrongSchema
+from cvmd.store import Database, Store, migrate
+from cvmd.store.engine import Contended, Duplicate, Transaction
+from cvmd.store.schema import accounts, given, products
+from tests.cvmd.store.conftest import LosingDatabase, Scene, at_once
+from tools.mariadb import MariaDB
+
+_SET_REGION = update(accounts).where(accounts.c.id == 1).values(region=given("to"))
+_REGION = select(accounts.c.region).where(accounts.c.id == 1)
+
+
+def region(database: Database) -> Any:
+    row = database.statement(lambda t: t.row(_REGION))
+    assert row is not None
+    return row[0]
+
+
+def failing(error: Exception, times: int = 10**9) -> Callable[[Transaction], bool]:
+    """Work that changes a row and then raises, so many times; True once it does not; False if it never ran."""
+    left = iter(range(times))
+
+    def work(t: Transaction) -> bool:
+        t.change(_SET_REGION, to="lost")
+        for _ in left:
+            raise error
+        t.change(_SET_REGION, to="kept")
+        return t.repeated
+
+    return work
+
+
+def lost(number: int) -> pymysql.err.OperationalError:
+    return pymysql.err.OperationalError(number, "secret text")
+
+
+@pytest.mark.parametrize("number", [1213, 1205, 1047, 2006, 2013])
+def test_a_lost_transaction_is_run_again_from_the_top(database: LosingDatabase, number: int) -> None:
+    assert database.transaction(failing(lost(number), times=4)) is True
+    assert region(database) == "kept"
+
+
+@pytest.mark.parametrize("number", [1213, 2013])
+def test_at_most_five_times(database: LosingDatabase, number: int) -> None:
+    with pytest.raises(StoreDown) as caught:
+        database.transaction(failing(lost(number), times=5))
+    assert "secret" not in str(caught.value)
+    assert region(database) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (lost(1045), StoreDown),
+        (lost(1146), WrongSchema),
+        (lost(1062), Duplicate),
+        (lost(1064), pymysql.err.OperationalError),
+        (LookupError(), LookupError),
+    ],
+)
+def test_what_cannot_pass_is_not_tried_again(
+    database: LosingDatabase, error: Exception, raised: type[Exception]
+) -> None:
+    with pytest.raises(raised):
+        database.transaction(failing(error, times=1))
+    assert region(database) is None
+
+
+def test_a_lost_race_is_run_again_at_once_and_is_no_unknown_outcome(database: LosingDatabase) -> None:
+    assert database.transaction(failing(Contended(), times=20)) is False
+    assert region(database) == "kept"
+
+
+def test_undone_work_answers_and_leaves_nothing(database: LosingDatabase) -> None:
+    def work(t: Transaction) -> str:
+        t.change(_SET_REGION, to="lost")
+        t.undo()
+        return "answer"
+
+    assert database.transaction(work) == "answer"
+    assert region(database) is None
+
+
+def test_a_statement_gets_exactly_the_values_it_wants(database: LosingDatabase) -> None:
+    with pytest.raises(TypeError, match="to"):
+        database.statement(lambda t: t.change(_SET_REGION))
+    with pytest.raises(TypeError, match="too"):
+        database.statement(lambda t: t.change(_SET_REGION, to="a", too="b"))
+
+
+def test_a_matched_row_counts_though_nothing_changed(database: LosingDatabase) -> None:
+    assert database.statement(lambda t: t.change(_SET_REGION, to="a")) == 1
+    assert database.statement(lambda t: t.change(_SET_REGION, to="a")) == 1
+
+
+def test_bytes_come_back_as_they_went(database: LosingDatabase) -> None:
+    every = bytes(range(256))
+    row = database.statement(lambda t: t.row(select(literal(every).label("it"))))
+    assert row == (every,)
+
+
+def test_more_threads_than_connections_take_turns(scene: Scene) -> None:
+    scene.device(b"a")
+    assert all(at_once(16, lambda _: scene.store.view(b"a") is not None))
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql+pymysql://"])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises((ConfigError, StoreDown)):
+        Database(url, timeout_s=1).statement(lambda t: t.row(_REGION))
+
+
+# MariaDB
+
+
+def test_the_session_is_set_up(mariadb_url: str) -> None:
+    database = Database(mariadb_url)
+    wanted = {
+        "@@autocommit": 1,
+        "@@tx_isolation": "READ-COMMITTED",
+        "@@time_zone": "+00:00",
+        "@@innodb_lock_wait_timeout": 5,
+        "@@wsrep_sync_wait": 1,
+    }
+    row = database.statement(lambda t: t.row(text(f"SELECT {', '.join(wanted)}, @@sql_mode")))
+    assert row is not None
+    assert row[:-1] == tuple(wanted.values())
+    assert "STRICT_ALL_TABLES" in row[-1]
+    database.close()
+
+
+def test_the_password_comes_apart_from_the_url(mariadb: MariaDB) -> None:
+    url = mariadb.create_database("apart")
+    account, _, rest = url.rpartition("@")
+    user, _, password = account.rpartition(":")
+    database = Database(f"{user}@{rest}", password=Secret(password.encode()))
+    migrate(database)
+    assert region(database) is None
+    database.close()
+    wrong = Database(f"{user}@{rest}", password=Secret(b"wrong password"))
+    with pytest.raises(StoreDown) as caught:
+        region(wrong)
+    assert "1045" in str(caught.value)
+    assert "wrong password" not in str(caught.value) + repr(wrong.engine.url)
+    mariadb.drop_database("apart")
+
+
+def test_a_server_that_is_down_is_said_so_and_one_that_is_back_is_used(mariadb: MariaDB, tables_url: str) -> None:
+    database = Database(tables_url, pool=8)
+    at_once(8, lambda _: region(database))  # a pool full of connections, all to die
+    mariadb.kill()
+    with pytest.raises(StoreDown, match="2003"):
+        region(database)
+    mariadb.start()
+    assert region(database) is None
+    assert at_once(8, lambda _: region(database)) == [None] * 8
+    database.close()
+
+
+def test_connections_that_died_unseen_are_replaced(mariadb: MariaDB, tables_url: str) -> None:
+    database = Database(tables_url, pool=8)
+    at_once(8, lambda _: region(database))
+    mariadb.stop()
+    mariadb.start()
+    assert database.transaction(lambda t: t.change(_SET_REGION, to=None)) == 1
+    database.close()
+
+
+# SQLite
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "other.db"
+
+
+def test_sqlite_is_durable_and_keeps_its_references(file: Path) -> None:
+    database = Database(f"sqlite:///{file}")
+    migrate(database)
+    pragmas = [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)]
+    for name, value in pragmas:
+        assert database.statement(lambda t, name=name: t.row(text(f"PRAGMA {name}"))) == (value,)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    database.close()
+
+
+def test_a_mistyped_path_makes_no_empty_database(file: Path) -> None:
+    database = Database(f"sqlite:///{file}")
+    with pytest.raises(StoreDown, match="cannot be opened"):
+        region(database)
+    assert not file.exists()
+
+
+def test_the_sqlite_file_is_its_owners(file: Path) -> None:
+    database = Database(f"sqlite:///{file}")
+    migrate(database)
+    assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+    database.close()
+
+
+def test_one_process_serves_a_sqlite_file_and_others_may_still_use_it(file: Path) -> None:
+    database = Database(f"sqlite:///{file}")
+    migrate(database)
+    database.serve_alone()
+    database.serve_alone()
+    other = (
+        "from cvmd.store import Database, Store\n"
+        f"database = Database('sqlite:///{file}')\n"
+        "print(Store(database).view(b'a'))\n"
+        "database.serve_alone()\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)
+    assert ran.stdout == "None\n"
+    assert "another cvmd serves this file" in ran.stderr
+    database.close()
+    ran = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_a_reference_to_nothing_is_refused(scene: Scene) -> None:
+    with pytest.raises(Exception, match=r"(?i)foreign key"):
+        scene.sql(f"UPDATE {products.name} SET account_id = 999")
+
+
+def test_stores_of_one_database_share_it(scene: Scene) -> None:
+    scene.device(b"a")
+    assert Store(scene.database).view(b"a") is not None
