@@ -54,12 +54,12 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
 class Deadlines(Struct, frozen=True, forbid_unknown_fields=True):
     """How long anything may take. The upper bounds are SPEC.md's."""
 
-    hello_s: Annotated[
-        float, Meta(gt=0, le=wire.HELLO_DEADLINE_S, description="from accept to HELLO")
-    ] = float(wire.HELLO_DEADLINE_S)
-    proof_s: Annotated[
-        float, Meta(gt=0, le=wire.PROOF_DEADLINE_S, description="from accept to PROOF")
-    ] = float(wire.PROOF_DEADLINE_S)
+    hello_s: Annotated[float, Meta(gt=0, le=wire.HELLO_DEADLINE_S, description="from accept to HELLO")] = float(
+        wire.HELLO_DEADLINE_S
+    )
+    proof_s: Annotated[float, Meta(gt=0, le=wire.PROOF_DEADLINE_S, description="from accept to PROOF")] = float(
+        wire.PROOF_DEADLINE_S
+    )
     session_s: Annotated[
         float, Meta(gt=0, le=wire.SESSION_DEADLINE_S, description="a whole connection, after PROOF")
     ] = float(wire.SESSION_DEADLINE_S)
@@ -72,9 +72,9 @@ class Deadlines(Struct, frozen=True, forbid_unknown_fields=True):
     auth_delay_ms: Annotated[
         int, Meta(ge=1, le=5000, description="from PROOF to the refusal AUTH, whatever its cause")
     ] = 250
-    drain_s: Annotated[
-        float, Meta(ge=0, le=600, description="a stopping daemon lets begun work end for so long")
-    ] = 30.0
+    drain_s: Annotated[float, Meta(ge=0, le=600, description="a stopping daemon lets begun work end for so long")] = (
+        30.0
+    )
 
 
 class Database(Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,18 +141,16 @@ class Worker(Struct, frozen=True, forbid_unknown_fields=True):
     """The part of the daemon that carries issuances on."""
 
     concurrency: Annotated[int, Meta(ge=1, le=1024, description="issuances in hand at once")] = 16
-    lease_s: Annotated[
-        float, Meta(gt=0, le=3600, description="of a claim; at least 3 x database.timeout_s")
-    ] = 60.0
+    lease_s: Annotated[float, Meta(gt=0, le=3600, description="of a claim; at least 3 x database.timeout_s")] = 60.0
     poll_ms: Annotated[int, Meta(ge=10, le=60_000, description="between looks at the database")] = 200
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """The log, on stderr."""
 
-    level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="libraries stay at warning")
-    ] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="libraries stay at warning")] = (
+        "info"
+    )
     format: Annotated[
         Literal["auto", "json", "console"], Meta(description="auto: console on a terminal, else JSON lines")
     ] = "auto"

@@ -278,11 +278,7 @@ class Connection(asyncio.Protocol):
 
     def expire(self, now_s: float) -> None:
         """The sweep found the deadline past. A request that is being answered has its own, shorter one."""
-        if (
-            self._task is not None
-            and not self._task.done()
-            and now_s < self._began_s + self._house.deadlines.session_s
-        ):
+        if self._task is not None and not self._task.done() and now_s < self._began_s + self._house.deadlines.session_s:
             return
         session, transport = self._session, self._transport
         self._note(status=Status.DEADLINE.name, reason="the device took too long", level=logging.WARNING)

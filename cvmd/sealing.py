@@ -91,9 +91,7 @@ class Sealer:
             raise SealError(f"{table}.{column}: not sealed by this version of cvmd")
         _, key_id, nonce = _HEADER.unpack_from(sealed)
         if key_id != self.key_id:
-            raise SealError(
-                f"{table}.{column}: sealed under master key {key_id.hex()}, not under {self.key_id.hex()}"
-            )
+            raise SealError(f"{table}.{column}: sealed under master key {key_id.hex()}, not under {self.key_id.hex()}")
         place = _place(table, column, row, key_id)
         try:
             return Secret(self._cipher.decrypt(nonce, sealed[_HEADER.size :], place))

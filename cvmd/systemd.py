@@ -63,9 +63,7 @@ class Notifier:
         try:
             self._socket.sendto(message.encode(), self._address)
         except OSError as error:
-            structlog.stdlib.get_logger("cvmd").warning(
-                "systemd was not told", message=message, error=error.strerror
-            )
+            structlog.stdlib.get_logger("cvmd").warning("systemd was not told", message=message, error=error.strerror)
 
 
 def inherited_sockets(environment: MutableMapping[str, str] = os.environ) -> list[socket.socket]:

@@ -185,11 +185,7 @@ class Vend:
         if refused is not None:
             return _refused(refused)
         # SPEC.md, Channel: judged before Create, so that no key is made that may not leave.
-        if (
-            view.product.key_source.makes_key
-            and self._suite is Suite.MAC
-            and not self._s.settings.trusted_network
-        ):
+        if view.product.key_source.makes_key and self._suite is Suite.MAC and not self._s.settings.trusted_network:
             return refusal(Kind.CHANNEL)
         return None
 
@@ -217,9 +213,7 @@ class Vend:
             held = await self._s.db.run(self._s.store.certificate, view.device.id, digest)
         return answer(view, request, held) if ack is None else answer_ack(view, ack, held)
 
-    async def _follow(
-        self, view: View, decision: Decision, request: Request, until_s: float
-    ) -> Answer | None:
+    async def _follow(self, view: View, decision: Decision, request: Request, until_s: float) -> Answer | None:
         """Carry a decision out; None: the rows have moved, decide again."""
         if isinstance(decision, Refuse):
             return _refused(decision)
@@ -232,9 +226,7 @@ class Vend:
             return await self._hand_over(decision.issuance, request.want)
         if isinstance(decision, Acknowledge):
             assert decision.issuance.certificate_id is not None, "an offered issuance has its certificate"
-            await self._s.db.run(
-                self._s.store.acknowledge, decision.issuance.id, decision.issuance.certificate_id
-            )
+            await self._s.db.run(self._s.store.acknowledge, decision.issuance.id, decision.issuance.certificate_id)
             self._s.wake_worker()
             return None
         return await self._wait(view, decision.issuance, until_s)
@@ -277,9 +269,7 @@ class Vend:
         }
         escrow = offer.issuance.sealed_escrow
         if escrow is not None:
-            key = self._s.sealing.unseal(
-                escrow, table="issuances", column="sealed_escrow", row=offer.issuance.uid
-            )
+            key = self._s.sealing.unseal(escrow, table="issuances", column="sealed_escrow", row=offer.issuance.uid)
             objects[ObjectKind.KEY_SEC1_PKCS1] = key.reveal()
             if want >> ObjectKind.KEY_PKCS8 & 1:
                 objects[ObjectKind.KEY_PKCS8] = self._s.to_pkcs8(key).reveal()

@@ -60,9 +60,7 @@ from protocol.messages import (
 from protocol.session import Session, protect
 from protocol.states import DEVICE, DeviceState, Signal
 
-_HUNTED: Final = [
-    header(each, BODY_SIZES[each][1]) for each in (MessageType.CHALLENGE, MessageType.CLEAR_REFUSE)
-]
+_HUNTED: Final = [header(each, BODY_SIZES[each][1]) for each in (MessageType.CHALLENGE, MessageType.CLEAR_REFUSE)]
 
 
 class ClientSession(Session[DeviceState, ClientEvent]):
@@ -110,9 +108,7 @@ class ClientSession(Session[DeviceState, ClientEvent]):
         self, want: int, limit: int, have: bytes | None = None, csr: bytes | None = None, renew: bool = False
     ) -> None:
         """Prove the token and ask for the kinds in `want` (bits), at most `limit` bytes of them for now."""
-        flags = (
-            ProofFlag.HAVE * (have is not None) | ProofFlag.CSR * (csr is not None) | ProofFlag.RENEW * renew
-        )
+        flags = ProofFlag.HAVE * (have is not None) | ProofFlag.CSR * (csr is not None) | ProofFlag.RENEW * renew
         self._ask(Proof(flags, want, limit, have, csr))
         self._limit = limit
 
@@ -157,9 +153,7 @@ class ClientSession(Session[DeviceState, ClientEvent]):
     def receive_eof(self) -> None:
         """The server has hung up. A session ends with DONE or REFUSE: anything else is a failure."""
         if not self.ended:
-            self._fail(
-                RemoteProtocolError(Status.SEQUENCE, f"the connection ended in state {self.state.name}")
-            )
+            self._fail(RemoteProtocolError(Status.SEQUENCE, f"the connection ended in state {self.state.name}"))
 
     def _fail(self, error: RemoteProtocolError) -> None:
         self._move(Signal.DROPPED)
@@ -179,9 +173,7 @@ class ClientSession(Session[DeviceState, ClientEvent]):
     def _longest(self, number: int) -> int:
         """The longest body that a frame of this type may have now."""
         if number not in BODY_SIZES or not self._expects(MessageType(number)):
-            raise RemoteProtocolError(
-                Status.SEQUENCE, f"a frame of type 0x{number:02x} in state {self.state.name}"
-            )
+            raise RemoteProtocolError(Status.SEQUENCE, f"a frame of type 0x{number:02x} in state {self.state.name}")
         longest = BODY_SIZES[MessageType(number)][1] + FIRST_OVERHEAD[Suite(self._hello.suite)]
         return min(longest, self._hello.max_frame - HEADER_SIZE)
 
@@ -210,9 +202,7 @@ class ClientSession(Session[DeviceState, ClientEvent]):
         match message:
             case Challenge(nonce_c=nonce_c) | ClearRefuse(nonce_c=nonce_c):
                 if not hmac.compare_digest(nonce_c, self._hello.nonce_c):
-                    raise RemoteProtocolError(
-                        Status.SEQUENCE, "a clear frame with the nonce of another session"
-                    )
+                    raise RemoteProtocolError(Status.SEQUENCE, "a clear frame with the nonce of another session")
             case Data(offset=offset, data=data):
                 if offset != self._next or offset + len(data) > self._requested:
                     raise RemoteProtocolError(Status.SEQUENCE, f"DATA at {offset}, expected at {self._next}")

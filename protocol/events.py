@@ -62,14 +62,7 @@ class Ended:
 
 
 ServerEvent = (
-    HelloReceived
-    | ProofPending
-    | ProofRejected
-    | ProofReceived
-    | RequestRepeated
-    | AckReceived
-    | Restarted
-    | Ended
+    HelloReceived | ProofPending | ProofRejected | ProofReceived | RequestRepeated | AckReceived | Restarted | Ended
 )
 
 
@@ -128,11 +121,5 @@ class ProtocolFailed:
 
 
 ClientEvent = (
-    Challenged
-    | WaitReceived
-    | ManifestReceived
-    | DataReceived
-    | DoneReceived
-    | RefuseReceived
-    | ProtocolFailed
+    Challenged | WaitReceived | ManifestReceived | DataReceived | DoneReceived | RefuseReceived | ProtocolFailed
 )

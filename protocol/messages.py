@@ -229,9 +229,7 @@ def decode(message_type: MessageType, body: bytes) -> Message:
     try:
         container = layout.parse(body)
     except ConstructError as error:
-        raise RemoteProtocolError(
-            Status.MALFORMED, f"the body of {message_type.name} does not parse"
-        ) from error
+        raise RemoteProtocolError(Status.MALFORMED, f"the body of {message_type.name} does not parse") from error
     message = cls(**{each.name: container[each.name] for each in fields(cls)})
     _judge(message)
     return message
@@ -239,9 +237,7 @@ def decode(message_type: MessageType, body: bytes) -> Message:
 
 def _judge_version(body: bytes) -> None:
     if len(body) < HELLO_NONCE_END or not body.startswith(MAGIC):
-        raise RemoteProtocolError(
-            Status.MALFORMED, "HELLO has no magic or is cut before the end of its nonce"
-        )
+        raise RemoteProtocolError(Status.MALFORMED, "HELLO has no magic or is cut before the end of its nonce")
     if (version := body[len(MAGIC)]) != VERSION:
         raise RemoteProtocolError(Status.VERSION, f"version {version} is not spoken here", VERSION)
 
@@ -250,9 +246,7 @@ def _judge(message: Message) -> None:
     """What no layout can say. Suite, flags and max_frame of HELLO are the session's to judge."""
     match message:
         case Hello(serial=serial) if not _SERIAL.fullmatch(serial):
-            raise RemoteProtocolError(
-                Status.MALFORMED, f"a serial is 1 to {MAX_SERIAL} of A-Z a-z 0-9 : _ . -"
-            )
+            raise RemoteProtocolError(Status.MALFORMED, f"a serial is 1 to {MAX_SERIAL} of A-Z a-z 0-9 : _ . -")
         case Challenge(flags=flags) if flags:
             raise RemoteProtocolError(Status.FLAG, f"CHALLENGE has reserved flags 0x{flags:04x}", flags)
         case Proof(flags=flags, have=have, csr=csr) if _optional(have, csr) != flags & _OPTIONAL:
@@ -278,6 +272,4 @@ def _judge_want(want: int) -> None:
     if not want & 1 << Kind.CERTIFICATE:
         wrong |= 1 << Kind.CERTIFICATE
     if wrong:
-        raise RemoteProtocolError(
-            Status.WANT, f"want 0x{want:04x} is unknown, contradictory or lacks bit 1", wrong
-        )
+        raise RemoteProtocolError(Status.WANT, f"want 0x{want:04x} is unknown, contradictory or lacks bit 1", wrong)

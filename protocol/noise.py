@@ -102,9 +102,7 @@ class NNpsk0:
         try:
             return self._receive.decrypt(message) if self._receive else self._read_handshake(message)
         except (InvalidTag, ValueError) as error:  # ValueError: cut short, or an ephemeral of low order
-            raise RemoteProtocolError(
-                Status.SEQUENCE, "the frame does not open: not the next message"
-            ) from error
+            raise RemoteProtocolError(Status.SEQUENCE, "the frame does not open: not the next message") from error
 
     def _read_handshake(self, message: bytes) -> bytes:
         ephemeral, ciphertext = message[:EPHEMERAL_SIZE], message[EPHEMERAL_SIZE:]

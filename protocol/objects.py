@@ -55,13 +55,9 @@ def parse(data: bytes) -> dict[int, bytes]:
         kind, length = data[offset], int.from_bytes(data[offset + 1 : offset + 3], "big")
         content = data[offset + 3 : offset + 3 + length]
         if offset + 3 + length > len(data) or not length:
-            raise RemoteProtocolError(
-                Status.MALFORMED, f"object at offset {offset} of the bundle is cut or empty"
-            )
+            raise RemoteProtocolError(Status.MALFORMED, f"object at offset {offset} of the bundle is cut or empty")
         if kind <= last_kind:
-            raise RemoteProtocolError(
-                Status.MALFORMED, f"kind {kind} at offset {offset} of the bundle is out of order"
-            )
+            raise RemoteProtocolError(Status.MALFORMED, f"kind {kind} at offset {offset} of the bundle is out of order")
         objects[kind] = content
         offset, last_kind = offset + 3 + length, kind
     if not objects:
@@ -72,9 +68,7 @@ def parse(data: bytes) -> dict[int, bytes]:
 def verify(data: bytes, bundle_id: bytes) -> dict[int, bytes]:
     """`parse` for a device that has read its flash back: RemoteProtocolError too for another bundle."""
     if not hmac.compare_digest(_identity(data), bundle_id):
-        raise RemoteProtocolError(
-            Status.STALE, "the bytes are not those of the bundle: drop them and start over"
-        )
+        raise RemoteProtocolError(Status.STALE, "the bytes are not those of the bundle: drop them and start over")
     return parse(data)
 
 

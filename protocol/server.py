@@ -173,9 +173,7 @@ class ServerSession(Session[ServerState, ServerEvent]):
 
     def _receive_hello(self, frame: bytes) -> None:
         if not _HELLO.match(frame):
-            raise RemoteProtocolError(
-                Status.MALFORMED, "HELLO has no magic or is cut before the end of its nonce"
-            )
+            raise RemoteProtocolError(Status.MALFORMED, "HELLO has no magic or is cut before the end of its nonce")
         if self._hellos:
             self._reset()
             self._events = [Restarted()]  # what was not taken yet belongs to the old session
@@ -197,9 +195,7 @@ class ServerSession(Session[ServerState, ServerEvent]):
             offered = sum(1 << suite for suite in self._offered)
             raise RemoteProtocolError(Status.SUITE, f"suite {hello.suite} is not offered here", offered)
         if hello.flags:
-            raise RemoteProtocolError(
-                Status.FLAG, f"HELLO has reserved flags 0x{hello.flags:02x}", hello.flags
-            )
+            raise RemoteProtocolError(Status.FLAG, f"HELLO has reserved flags 0x{hello.flags:02x}", hello.flags)
         suite = Suite(hello.suite)
         bound = min(max(hello.max_frame, MIN_MAX_FRAME[suite]), MAX_MAX_FRAME)
         if hello.max_frame != bound:
@@ -209,9 +205,7 @@ class ServerSession(Session[ServerState, ServerEvent]):
     def _receive_fetch(self, fetch: Fetch) -> None:
         if self._bundle and self.state is ServerState.STREAM:
             if fetch.offset >= self._bundle.total or not fetch.limit:
-                raise RemoteProtocolError(
-                    Status.SEQUENCE, f"FETCH({fetch.offset}, {fetch.limit}) asks for no bytes"
-                )
+                raise RemoteProtocolError(Status.SEQUENCE, f"FETCH({fetch.offset}, {fetch.limit}) asks for no bytes")
             self._push(fetch.offset, fetch.limit)
             return
         if fetch.offset:

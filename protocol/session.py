@@ -49,13 +49,9 @@ def protect(
     transcript = auth.transcript(hello_frame, challenge_frame)
     if suite is Suite.NOISE:
         psk = auth.noise_psk(key, transcript)
-        return NoiseProtection(
-            NNpsk0(psk, hello_frame + challenge_frame, ephemeral_private, initiator=device)
-        )
+        return NoiseProtection(NNpsk0(psk, hello_frame + challenge_frame, ephemeral_private, initiator=device))
     device_key, server_key = auth.mac_keys(key, transcript)
-    return (
-        auth.MacProtection(device_key, server_key) if device else auth.MacProtection(server_key, device_key)
-    )
+    return auth.MacProtection(device_key, server_key) if device else auth.MacProtection(server_key, device_key)
 
 
 class Session(Generic[StateT, EventT]):

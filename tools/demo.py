@@ -61,9 +61,7 @@ def _vend(stack: Stack, options: argparse.Namespace) -> dict[str, Any]:
         DirectoryFlash(out),
     )
     if result.exit_code is not Exit.DONE or result.meta is None:
-        raise SystemExit(
-            f"the device got no certificate: {result.outcome}\nthe logs are in {stack.directory}"
-        )
+        raise SystemExit(f"the device got no certificate: {result.outcome}\nthe logs are in {stack.directory}")
     say(f"3. The device called, and holds certificate {result.meta.certificate_id}")
     [certificate] = stack.aws.state()["certificates"]
     _agree(certificate, result.meta.certificate_id)

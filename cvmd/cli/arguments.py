@@ -29,9 +29,7 @@ def _matching(what: str, pattern: str, rule: str) -> Callable[[str], str]:
     return parse
 
 
-serial = _matching(
-    "serial", rf"[A-Za-z0-9:_.-]{{1,{MAX_SERIAL}}}", f"1 to {MAX_SERIAL} of letters, digits and : _ . -"
-)
+serial = _matching("serial", rf"[A-Za-z0-9:_.-]{{1,{MAX_SERIAL}}}", f"1 to {MAX_SERIAL} of letters, digits and : _ . -")
 thing = _matching("thing name", r"[a-zA-Z0-9:_-]{1,128}", "1 to 128 of letters, digits and : _ -")
 policy = _matching("policy name", r"[\w+=,.@-]{1,128}", "1 to 128 of letters, digits and _ + = , . @ -")
 name = _matching("name", r"[A-Za-z0-9_.-]{1,64}", "1 to 64 of letters, digits and _ . -")

@@ -64,9 +64,7 @@ def print_history(record: DeviceRecord) -> None:
     print_fields(found)
     _print_rows("issuances", issuances, ["generation", "state", "fault", "key_source", "expires", "updated"])
     attempts = [
-        {"generation": issuance["generation"], **attempt}
-        for issuance in issuances
-        for attempt in issuance["attempts"]
+        {"generation": issuance["generation"], **attempt} for issuance in issuances for attempt in issuance["attempts"]
     ]
     _print_rows("attempts", attempts, ["generation", "number", "outcome", "detail", "opened", "closed"])
     _print_rows("certificates", certificates, ["certificate_id", "status", "reason", "thing", "policy"])

@@ -125,9 +125,7 @@ class AwsIot:
     def describe_endpoint(self, account: Account) -> str:
         """DescribeEndpoint for iot:Data-ATS: a host name."""
         operation = "DescribeEndpoint"
-        answer = self._call(
-            operation, account, lambda iot: iot.describe_endpoint(endpointType="iot:Data-ATS")
-        )
+        answer = self._call(operation, account, lambda iot: iot.describe_endpoint(endpointType="iot:Data-ATS"))
         endpoint = answer.get("endpointAddress")
         if not isinstance(endpoint, str) or not _HOST.fullmatch(endpoint):
             raise _unbelievable(operation, "the answer has no host name")

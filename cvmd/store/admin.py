@@ -87,15 +87,16 @@ class DeviceRecord:
     certificates: Sequence[Certificate]
 
 
-_PRODUCT_ID = select(products.c.id).where(products.c.name == given("product_name"))
+_PRODUCT_ID = select(products.c.id, NOW).where(products.c.name == given("product_name"))
 _ADD = insert(devices).values(
     product_id=given("of_product"),
     serial=given("new_serial"),
     thing=given("new_thing"),
     policy=given("new_policy"),
     sealed_token=given("new_token"),
-    created_us=NOW,
-    updated_us=NOW,
+    # Given, not NOW: the driver sends many rows at once only where VALUES holds nothing but values.
+    created_us=given("at_us"),
+    updated_us=given("at_us"),
 )
 
 _LIST = (
@@ -103,7 +104,8 @@ _LIST = (
         devices.c.serial, products.c.name, devices.c.thing, devices.c.policy, devices.c.disabled,
         devices.c.activations, issuances.c.state,
     )
-    .join_from(devices, products, products.c.id == devices.c.product_id)
+    .select_from(devices)
+    .outerjoin(products, products.c.id == devices.c.product_id)  # outer, or it would be read first: see due.py
     .outerjoin(
         issuances,
         and_(issuances.c.device_id == devices.c.id, issuances.c.generation == devices.c.generation),
@@ -157,6 +159,7 @@ class DeviceRows:
                 [
                     {
                         "of_product": row[0],
+                        "at_us": row[1],
                         "new_serial": it.serial,
                         "new_thing": it.thing,
                         "new_policy": it.policy,

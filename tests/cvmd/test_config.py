@@ -34,7 +34,8 @@ REFUSED = {
     "time that is no number": ("[database]\ntimeout_s = nan", "database.timeout_s: expected a number > 0"),
     "time of nothing": ("[worker]\nlease_s = 0", "worker.lease_s: expected a number > 0"),
     "lease against the database": (
-        "[worker]\nlease_s = 29.9", "worker.lease_s: 29.9 is below 3 x database.timeout_s (10)",
+        "[worker]\nlease_s = 29.9",
+        "worker.lease_s: 29.9 is below 3 x database.timeout_s (10)",
     ),
     "lease against AWS": ("[aws]\nread_timeout_s = 50", "worker.lease_s: 60 is below aws.connect_timeout_s"),
     "source above all": ("[listen]\nmax_connections = 9", "listen.max_per_source: is more than"),
@@ -137,9 +138,7 @@ def test_load_reads_the_named_file(tmp_path: Path) -> None:
     assert config.load(file).listen.port == 7000
 
 
-def test_a_missing_file_is_answered_with_how_to_make_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_file_is_answered_with_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "DEFAULT_PATH", tmp_path / "cvmd.toml")
 
     with pytest.raises(ConfigError, match=r"no such file; make one with `cvmd config --example > .*--config"):
@@ -175,9 +174,7 @@ def test_a_password_is_read_from_its_file_without_white_space(secret_file: Path)
 
 
 @pytest.mark.parametrize("written", ["$CREDENTIALS_DIRECTORY/password", "${CREDENTIALS_DIRECTORY}/password"])
-def test_a_credential_is_where_systemd_put_it(
-    written: str, secret_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_credential_is_where_systemd_put_it(written: str, secret_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(secret_file.parent))
 
     assert config.read_secret(written).reveal() == b"correct horse"

@@ -116,9 +116,7 @@ def test_backoff_grows_and_ends() -> None:
         (IssuerFault.UNKNOWN, State.ACKED, None),
     ],
 )
-def test_only_an_issuances_own_faults_fail_it(
-    fault: IssuerFault, state: State, expected: Fault | None
-) -> None:
+def test_only_an_issuances_own_faults_fail_it(fault: IssuerFault, state: State, expected: Fault | None) -> None:
     assert fault_of(fault, state) is expected
 
 
@@ -151,9 +149,7 @@ def test_a_device_that_holds_nothing(seen: View, decision: object) -> None:
 @pytest.mark.parametrize(
     ("limit", "activations", "more"), [(0, 1, False), (2, 2, True), (2, 3, False), (None, 99, True)]
 )
-def test_reissue_limit_counts_after_the_first_active_one(
-    limit: int | None, activations: int, more: bool
-) -> None:
+def test_reissue_limit_counts_after_the_first_active_one(limit: int | None, activations: int, more: bool) -> None:
     row = replace(ACTIVE, product=replace(PRODUCT, reissue_limit=limit))
     decision = answer(view(row, active=NEW, activations=activations), ASK, None)
     assert decision == (Queue(2) if more else Refuse(Kind.ISSUED))
@@ -181,9 +177,7 @@ def test_reissue_limit_counts_after_the_first_active_one(
         (view(None), None, Refuse(Kind.UNKNOWN_CERTIFICATE)),
     ],
 )
-def test_inv4_the_digest_of_what_the_device_holds(
-    seen: View, held: Certificate | None, decision: object
-) -> None:
+def test_inv4_the_digest_of_what_the_device_holds(seen: View, held: Certificate | None, decision: object) -> None:
     request = replace(ASK, have=held.certificate_id if held else STRANGE)
     assert answer(seen, request, held) == decision
 
@@ -228,9 +222,7 @@ def test_what_fits_the_key_source(product: Product, request_: Request, refused: 
 
 def test_an_ack_of_what_was_never_offered_starts_over() -> None:
     assert answer_ack(view(OFFERED), STRANGE, None) == Refuse(Kind.STALE)
-    assert answer_ack(view(OFFERED), NEW, certificate(NEW, CertificateStatus.INACTIVE)) == Acknowledge(
-        OFFERED
-    )
+    assert answer_ack(view(OFFERED), NEW, certificate(NEW, CertificateStatus.INACTIVE)) == Acknowledge(OFFERED)
     assert answer_ack(view(ACTIVE, active=NEW), NEW, certificate(NEW, CertificateStatus.ACTIVE)) == Done(NEW)
 
 

@@ -18,8 +18,13 @@ SHOWN = "the-private-key"
 @pytest.mark.parametrize(
     "shown",
     [
-        repr(Secret(BYTES)), str(Secret(BYTES)), f"{Secret(BYTES)}", f"{Secret(BYTES)!r:>40}",
-        f"{Secret(BYTES):x}", repr([Secret(BYTES)]), repr({"key": Secret(BYTES)}),
+        repr(Secret(BYTES)),
+        str(Secret(BYTES)),
+        f"{Secret(BYTES)}",
+        f"{Secret(BYTES)!r:>40}",
+        f"{Secret(BYTES):x}",
+        repr([Secret(BYTES)]),
+        repr({"key": Secret(BYTES)}),
         repr(KeyPair(Secret(BYTES), b"csr", bytes(32))),
     ],
 )

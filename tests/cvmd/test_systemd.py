@@ -121,8 +121,13 @@ def _activate(passed: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", ACTIVATED]
     script = f"import os; os.dup2({passed}, 3); os.execv({sys.executable!r}, {command!r})"
     return subprocess.run(
-        [sys.executable, "-c", script], pass_fds=[passed], env={**os.environ, "LISTEN_FDS": "1"},
-        capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-c", script],
+        pass_fds=[passed],
+        env={**os.environ, "LISTEN_FDS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

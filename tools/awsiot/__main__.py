@@ -73,8 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--lag", type=float, default=0.0, metavar="SECONDS", help="how long attach and detach go unseen (0)")
     add("--access-key", action="append", default=[], metavar="ID", help="take this key id only (repeatable)")
     add("--session", type=float, metavar="SECONDS", help="how long AssumeRole's credentials last (as asked)")
-    add("--broker-cert", nargs=2, metavar=("NAME", "DIR"),
-        help="write broker.pem and broker.key, signed by the CA, for NAME, localhost and 127.0.0.1")
+    add(
+        "--broker-cert",
+        nargs=2,
+        metavar=("NAME", "DIR"),
+        help="write broker.pem and broker.key, signed by the CA, for NAME, localhost and 127.0.0.1",
+    )
     return parser
 
 

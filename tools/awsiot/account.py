@@ -19,8 +19,7 @@ from tools.awsiot.sts import StsOperations
 class Account:
     """All that a reset forgets. `counters[operation][outcome]` counts the calls."""
 
-    def __init__(self, names: Names, authority: Authority, keys: RsaKeys, sts: StsOperations,
-                 lag_s: float) -> None:
+    def __init__(self, names: Names, authority: Authority, keys: RsaKeys, sts: StsOperations, lag_s: float) -> None:
         self._store = Store(lag_s)
         self.registry = RegistryOperations(self._store, names)
         self._parts = (
@@ -43,7 +42,8 @@ class Account:
         """All there is, as JSON, without keys. A change that `lag_s` still hides is in it."""
         return {
             "certificates": [
-                _certificate(each) | {
+                _certificate(each)
+                | {
                     "things": self._store.thing_links.settled_names(each.id),
                     "policies": self._store.policy_links.settled_names(each.id),
                 }

@@ -50,8 +50,12 @@ class QueryXml:
         return _xml(error.status, {"ErrorResponse": {"Error": about}})
 
 
-async def spoil(fault: Fault, perform: Callable[[], Awaitable[Members]], request: web.BaseRequest,
-                success: Callable[[Members], web.Response]) -> tuple[str, web.Response]:
+async def spoil(
+    fault: Fault,
+    perform: Callable[[], Awaitable[Members]],
+    request: web.BaseRequest,
+    success: Callable[[Members], web.Response],
+) -> tuple[str, web.Response]:
     """The outcome and answer of a call that meets a fault. What the operation refuses stays refused."""
     if fault.kind != "late":
         await asyncio.sleep(fault.delay_s)
@@ -65,10 +69,9 @@ async def spoil(fault: Fault, perform: Callable[[], Awaitable[Members]], request
         case "html":
             return fault.kind, web.Response(text="<html><body>proxy</body></html>", content_type="text/html")
         case "fields":
-            return fault.kind, success({
-                key: value for key, value in (members or {}).items()
-                if fault.members and key not in fault.members
-            })
+            return fault.kind, success(
+                {key: value for key, value in (members or {}).items() if fault.members and key not in fault.members}
+            )
         case "late":
             await asyncio.sleep(fault.delay_s)
     return "ok", success(members)
@@ -95,5 +98,6 @@ def _elements(value: Mapping[str, Any]) -> str:
 
 
 def _answer(status: int, body: bytes, content_type: str) -> web.Response:
-    return web.Response(body=body, status=status, content_type=content_type,
-                        headers={"x-amzn-RequestId": str(uuid.uuid4())})
+    return web.Response(
+        body=body, status=status, content_type=content_type, headers={"x-amzn-RequestId": str(uuid.uuid4())}
+    )

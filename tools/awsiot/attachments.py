@@ -24,8 +24,7 @@ class AttachmentOperations:
         policy = self._store.policy(p["policyName"])
         attached = self._store.policy_links.settled_names(certificate.id)
         if policy.name not in attached and len(attached) >= POLICIES_A_CERTIFICATE:
-            raise refusal(
-                "LimitExceededException", f"A certificate has at most {POLICIES_A_CERTIFICATE} policies")
+            raise refusal("LimitExceededException", f"A certificate has at most {POLICIES_A_CERTIFICATE} policies")
         if self._store.policy_links.attach(certificate.id, policy.name):
             self._store.note(certificate, "attached", f"policy/{policy.name}")
 
@@ -39,9 +38,9 @@ class AttachmentOperations:
         certificate = self._store.certificate(self._names.certificate_id(p["target"]))
         attached = self._store.policy_links.names(certificate.id)
         found, marker = page_of(attached, p.get("pageSize", PAGE), p.get("marker"))
-        answer: dict[str, Any] = {"policies": [
-            {"policyName": name, "policyArn": self._names.arn("policy", name)} for name in found
-        ]}
+        answer: dict[str, Any] = {
+            "policies": [{"policyName": name, "policyArn": self._names.arn("policy", name)} for name in found]
+        }
         return answer | ({"nextMarker": marker} if marker else {})
 
     def list_targets_for_policy(self, p: Params) -> dict[str, Any]:

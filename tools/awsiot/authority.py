@@ -18,10 +18,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from tools.awsiot.errors import refusal
 
 # AWS IoT writes its whole issuer into one organizational unit.
-ISSUER = x509.Name([x509.NameAttribute(
-    NameOID.ORGANIZATIONAL_UNIT_NAME,
-    "Amazon Web Services O=Amazon.com Inc. L=Seattle ST=Washington C=US",
-)])
+ISSUER = x509.Name(
+    [
+        x509.NameAttribute(
+            NameOID.ORGANIZATIONAL_UNIT_NAME,
+            "Amazon Web Services O=Amazon.com Inc. L=Seattle ST=Washington C=US",
+        )
+    ]
+)
 SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "AWS IoT Certificate")])
 NOT_AFTER = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)
 BACKDATED = timedelta(minutes=2)
@@ -126,8 +130,7 @@ class Authority:
             .serial_number(_serial())
             .not_valid_before(not_before)
             .not_valid_after(NOT_AFTER)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._key_id), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._key_id), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         )
 
@@ -186,15 +189,20 @@ def _serial() -> int:
 
 
 def _write_key(path: Path, key: CaKey) -> None:
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(pem)
 
 
 def _key_usage(*, digital_signature: bool, signs_certificates: bool = False) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=digital_signature, key_cert_sign=signs_certificates, crl_sign=signs_certificates,
-        content_commitment=False, key_encipherment=False, data_encipherment=False, key_agreement=False,
-        encipher_only=False, decipher_only=False,
+        digital_signature=digital_signature,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
     )

@@ -27,10 +27,11 @@ class CertificateOperations:
         key = await self._keys.take()
         answer = self._record(self._authority.issue(SUBJECT, key.public_key()), p)
         public_pem = key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
         private_pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL,
-            serialization.NoEncryption())
+            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+        )
         pair = {"PublicKey": public_pem.decode("ascii"), "PrivateKey": private_pem.decode("ascii")}
         return answer | {"keyPair": pair}
 
@@ -40,37 +41,42 @@ class CertificateOperations:
 
     def describe_certificate(self, p: Params) -> dict[str, Any]:
         certificate = self._store.certificate(p["certificateId"])
-        return {"certificateDescription": {
-            "certificateArn": certificate.arn,
-            "certificateId": certificate.id,
-            "status": certificate.status,
-            "certificatePem": certificate.pem,
-            "ownedBy": self._names.account_id,
-            "creationDate": certificate.created_at,
-            "lastModifiedDate": certificate.modified_at,
-            "customerVersion": certificate.version,
-            "transferData": {},
-            "generationId": str(uuid.uuid5(uuid.NAMESPACE_OID, certificate.id)),
-            "validity": {
-                "notBefore": certificate.not_before.timestamp(),
-                "notAfter": certificate.not_after.timestamp(),
-            },
-            "certificateMode": "DEFAULT",
-        }}
-
-    def list_certificates(self, p: Params) -> dict[str, Any]:
-        found, marker = self._store.certificates.page(
-            p.get("pageSize", PAGE), p.get("marker"), p.get("ascendingOrder", False))
-        answer: dict[str, Any] = {"certificates": [
-            {
+        return {
+            "certificateDescription": {
                 "certificateArn": certificate.arn,
                 "certificateId": certificate.id,
                 "status": certificate.status,
-                "certificateMode": "DEFAULT",
+                "certificatePem": certificate.pem,
+                "ownedBy": self._names.account_id,
                 "creationDate": certificate.created_at,
+                "lastModifiedDate": certificate.modified_at,
+                "customerVersion": certificate.version,
+                "transferData": {},
+                "generationId": str(uuid.uuid5(uuid.NAMESPACE_OID, certificate.id)),
+                "validity": {
+                    "notBefore": certificate.not_before.timestamp(),
+                    "notAfter": certificate.not_after.timestamp(),
+                },
+                "certificateMode": "DEFAULT",
             }
-            for certificate in found
-        ]}
+        }
+
+    def list_certificates(self, p: Params) -> dict[str, Any]:
+        found, marker = self._store.certificates.page(
+            p.get("pageSize", PAGE), p.get("marker"), p.get("ascendingOrder", False)
+        )
+        answer: dict[str, Any] = {
+            "certificates": [
+                {
+                    "certificateArn": certificate.arn,
+                    "certificateId": certificate.id,
+                    "status": certificate.status,
+                    "certificateMode": "DEFAULT",
+                    "creationDate": certificate.created_at,
+                }
+                for certificate in found
+            ]
+        }
         return answer | ({"nextMarker": marker} if marker else {})
 
     def update_certificate(self, p: Params) -> None:

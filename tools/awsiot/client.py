@@ -57,7 +57,7 @@ class Control:
 
     def _seed(self, what: str, names: Sequence[str]) -> None:
         for start in range(0, len(names), _SEEDED_AT_ONCE):
-            self._json("POST", what, list(names[start:start + _SEEDED_AT_ONCE]))
+            self._json("POST", what, list(names[start : start + _SEEDED_AT_ONCE]))
 
     def _json(self, method: str, what: str, value: object = None) -> object:
         return json.loads(self._call(method, what, value))

@@ -34,8 +34,12 @@ class Gate:
 
     def lend(self, seconds: float) -> Lent:
         """Credentials that are taken for so long."""
-        lent = Lent("ASIA" + secrets.token_hex(8).upper(), secrets.token_urlsafe(30), secrets.token_urlsafe(60),
-                    self._clock() + seconds)
+        lent = Lent(
+            "ASIA" + secrets.token_hex(8).upper(),
+            secrets.token_urlsafe(30),
+            secrets.token_urlsafe(60),
+            self._clock() + seconds,
+        )
         self._lent[lent.access_key] = lent
         return lent
 

@@ -109,11 +109,15 @@ class Operation:
                 return None
         return found
 
-    def read(self, path: Mapping[str, str], query: Mapping[str, str], headers: Mapping[str, str],
-             body: Mapping[str, Any]) -> Params:
+    def read(
+        self, path: Mapping[str, str], query: Mapping[str, str], headers: Mapping[str, str], body: Mapping[str, Any]
+    ) -> Params:
         """The arguments of one request. Raises InvalidRequestException."""
         sources: dict[str, Mapping[str, Any]] = {
-            "uri": path, "querystring": query, "header": headers, "body": body,
+            "uri": path,
+            "querystring": query,
+            "header": headers,
+            "body": body,
         }
         params: Params = {}
         for member in self.members:

@@ -36,7 +36,7 @@ class Names:
         prefix = self.arn("cert", "")
         if not arn.startswith(prefix):
             raise refusal("InvalidRequestException", f"not the ARN of a certificate here: {prefix}…")
-        return arn[len(prefix):]
+        return arn[len(prefix) :]
 
     def host(self, endpoint_type: str) -> str:
         """The account's constant host. Raises InvalidRequestException for a type that AWS does not have."""

@@ -29,8 +29,7 @@ class Quotas:
     AWS states the rates and not the burst: 1 s is this stand-in's choice.
     """
 
-    def __init__(self, rates: Mapping[str, float], burst_s: float,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, rates: Mapping[str, float], burst_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rates = rates
         self._burst_s = burst_s
         self._clock = clock

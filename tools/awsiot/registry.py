@@ -11,9 +11,12 @@ from tools.awsiot.model import Params
 from tools.awsiot.names import Names
 from tools.awsiot.store import Policy, Store, Thing
 
-ANY_DOCUMENT = json.dumps({
-    "Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}],
-})
+ANY_DOCUMENT = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}],
+    }
+)
 
 
 class RegistryOperations:
@@ -30,8 +33,7 @@ class RegistryOperations:
             thing = Thing(name, self._names.arn("thing", name), str(uuid.uuid4()), type_name, attributes)
             self._store.things.add(name, thing)
         elif (thing.type_name, thing.attributes) != (type_name, attributes):
-            raise refusal(
-                "ResourceAlreadyExistsException", f"Thing {name} already exists with another configuration")
+            raise refusal("ResourceAlreadyExistsException", f"Thing {name} already exists with another configuration")
         return {"thingName": thing.name, "thingArn": thing.arn, "thingId": thing.id}
 
     def describe_thing(self, p: Params) -> dict[str, Any]:
@@ -74,7 +76,8 @@ class RegistryOperations:
 
     def list_policies(self, p: Params) -> dict[str, Any]:
         found, marker = self._store.policies.page(
-            p.get("pageSize", PAGE), p.get("marker"), p.get("ascendingOrder", False))
+            p.get("pageSize", PAGE), p.get("marker"), p.get("ascendingOrder", False)
+        )
         answer: dict[str, Any] = {"policies": [_policy(policy) for policy in found]}
         return answer | ({"nextMarker": marker} if marker else {})
 
@@ -104,7 +107,10 @@ class RegistryOperations:
 
 def _thing(thing: Thing) -> dict[str, Any]:
     about: dict[str, Any] = {
-        "thingName": thing.name, "thingArn": thing.arn, "attributes": thing.attributes, "version": 1,
+        "thingName": thing.name,
+        "thingArn": thing.arn,
+        "attributes": thing.attributes,
+        "version": 1,
     }
     return about | ({"thingTypeName": thing.type_name} if thing.type_name else {})
 

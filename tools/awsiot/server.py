@@ -81,8 +81,9 @@ class StandIn:
         self.url = f"http://{host}:{port}"
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                        traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         await self._runner.cleanup()
         await self.keys.close()
 
@@ -94,8 +95,7 @@ class StandIn:
         name = "unknown"
         try:
             name, read = self._find(request, body)
-            self._gate.admit(
-                request.headers.get("Authorization", ""), request.headers.get("X-Amz-Security-Token", ""))
+            self._gate.admit(request.headers.get("Authorization", ""), request.headers.get("X-Amz-Security-Token", ""))
 
             async def perform() -> Members:
                 self._quotas.spend(name)

@@ -90,7 +90,7 @@ def page_of(items: list[str], size: int, marker: str | None) -> tuple[list[str],
     """The same for a list that is made for each answer: what is attached to one thing or certificate."""
     start = read_marker(marker, 0)
     more = start + size < len(items)
-    return items[start:start + size], write_marker(start + size) if more else None
+    return items[start : start + size], write_marker(start + size) if more else None
 
 
 def write_marker(place: int) -> str:
@@ -163,8 +163,7 @@ class Links:
 
     def _seen(self, links: dict[str, _Link]) -> list[str]:
         now = self._clock()
-        return [key for key, link in links.items()
-                if link.attached == (now - link.changed_at >= self._lag_s)]
+        return [key for key, link in links.items() if link.attached == (now - link.changed_at >= self._lag_s)]
 
 
 class Store:

@@ -30,9 +30,7 @@ def root_ca(choice: str, *, region: str) -> bytes:
     """
     if choice == "auto":
         if region.startswith("cn-"):
-            raise ConfigError(
-                f"root_ca: auto does not know which root signs the endpoints of {region}; name a file"
-            )
+            raise ConfigError(f"root_ca: auto does not know which root signs the endpoints of {region}; name a file")
         choice = "amazon-root-ca-1"
     return _shipped(choice) if choice in SHIPPED else _from_file(Path(choice))
 

@@ -154,9 +154,7 @@ def test_inv5_a_create_of_unknown_outcome_is_one_post_and_is_called_unknown(
     assert len(standin.state()["certificates"]) == certificates
 
 
-def test_an_answer_without_its_certificate_still_names_it(
-    issuer: AwsIot, account: Account, standin: Control
-) -> None:
+def test_an_answer_without_its_certificate_still_names_it(issuer: AwsIot, account: Account, standin: Control) -> None:
     standin.fault(CREATE, "fields", members=["certificatePem"])
     error = failing(lambda: issuer.create(account, PAIR.csr_der))
     assert standin.state()["certificates"][0]["id"] in str(error)

@@ -274,9 +274,7 @@ CHANGE = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255), KINDS
 
 @settings(max_examples=600)
 @given(st.sampled_from(VALID), st.lists(CHANGE, min_size=1, max_size=4))
-def test_a_changed_csr_is_a_csr_error_and_never_another(
-    valid: bytes, changes: list[tuple[float, int, str]]
-) -> None:
+def test_a_changed_csr_is_a_csr_error_and_never_another(valid: bytes, changes: list[tuple[float, int, str]]) -> None:
     csr_der = bytearray(valid)
     for where, byte, kind in changes:
         at = int(where * len(csr_der))

@@ -18,9 +18,7 @@ LIBRARIES = ("boto3", "botocore", "urllib3")
 
 def library_loggers() -> list[logging.Logger]:
     known = logging.root.manager.loggerDict.items()
-    return [
-        logger for name, logger in known if isinstance(logger, logging.Logger) and name.startswith(LIBRARIES)
-    ]
+    return [logger for name, logger in known if isinstance(logger, logging.Logger) and name.startswith(LIBRARIES)]
 
 
 @pytest.fixture
@@ -55,12 +53,14 @@ def louder_children() -> None:
 
 
 def louder_by_config() -> None:
-    logging.config.dictConfig({
-        "version": 1,
-        "incremental": True,
-        "root": {"level": "DEBUG"},
-        "loggers": {name: {"level": "DEBUG"} for name in (*LIBRARIES, "botocore.parsers", "botocore.endpoint")},
-    })
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "incremental": True,
+            "root": {"level": "DEBUG"},
+            "loggers": {name: {"level": "DEBUG"} for name in (*LIBRARIES, "botocore.parsers", "botocore.endpoint")},
+        }
+    )
 
 
 @pytest.mark.parametrize("louder", [louder_root, louder_libraries, louder_children, louder_by_config])

@@ -19,10 +19,17 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 @pytest.fixture(scope="session")
 def connect() -> Callable[..., IoTClient]:
     """A boto3 client, which sends a call once, for a URL; what else is named goes into its Config."""
+
     def make(url: str, **config: object) -> IoTClient:
         return boto3.client(
-            "iot", endpoint_url=url, region_name="us-east-1", aws_access_key_id="AKIATEST",
-            aws_secret_access_key="unused", config=Config(**{"retries": {"total_max_attempts": 1}, **config}))
+            "iot",
+            endpoint_url=url,
+            region_name="us-east-1",
+            aws_access_key_id="AKIATEST",
+            aws_secret_access_key="unused",
+            config=Config(**{"retries": {"total_max_attempts": 1}, **config}),
+        )
+
     return make
 
 
@@ -52,11 +59,14 @@ def iot(standin: Control, shared_client: IoTClient) -> IoTClient:
 @pytest.fixture(scope="session")
 def make_csr() -> Callable[..., str]:
     """A CSR in PEM for a key, of its own subject."""
+
     def make(key: PrivateKey | None = None, subject: str = "device-1") -> str:
         builder = x509.CertificateSigningRequestBuilder().subject_name(
-            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
+        )
         signed = builder.sign(key or ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.PEM).decode("ascii")
+
     return make
 
 

@@ -90,8 +90,7 @@ def certificates(world: World) -> None:
         "certificate: hash": certificate.signature_hash_algorithm.name,
         "certificate: ends in": "a year" if years == 1 else str(certificate.not_valid_after_utc.year),
         "certificate: bytes beside the serial's": len(der) - 1 - certificate.serial_number.bit_length() // 8,
-        "certificate: described validity is its own":
-            told["validity"]["notAfter"] == certificate.not_valid_after_utc,
+        "certificate: described validity is its own": told["validity"]["notAfter"] == certificate.not_valid_after_utc,
         "certificate: described PEM is its own": told["certificatePem"] == made["certificatePem"],
         "certificate: ARN": made["certificateArn"].removesuffix(made["certificateId"]),
     }
@@ -100,8 +99,12 @@ def certificates(world: World) -> None:
 def signed_by_itself(certificate: x509.Certificate) -> bool:
     key = certificate.public_key()
     try:
-        key.verify(certificate.signature, certificate.tbs_certificate_bytes,
-                   certificate.signature_algorithm_parameters, certificate.signature_hash_algorithm)
+        key.verify(
+            certificate.signature,
+            certificate.tbs_certificate_bytes,
+            certificate.signature_algorithm_parameters,
+            certificate.signature_hash_algorithm,
+        )
     except InvalidSignature:
         return False
     return True
@@ -129,8 +132,7 @@ def deletes(world: World) -> None:
     identity, arn = made["certificateId"], made["certificateArn"]
 
     def delete(what: str, certificate_id: str, force: bool) -> None:
-        world.attempt(
-            f"delete: {what}", "delete_certificate", certificateId=certificate_id, forceDelete=force)
+        world.attempt(f"delete: {what}", "delete_certificate", certificateId=certificate_id, forceDelete=force)
 
     iot.create_thing(thingName="t")
     world.policy("p")
@@ -148,7 +150,8 @@ def deletes(world: World) -> None:
     delete("again", identity, True)
     world.attempt("delete: described after", "describe_certificate", certificateId=identity)
     world.seen["delete: the policy's targets after forceDelete"] = len(
-        iot.list_targets_for_policy(policyName="p")["targets"])
+        iot.list_targets_for_policy(policyName="p")["targets"]
+    )
     delete("another certificate after forceDelete", other["certificateId"], False)
 
 
@@ -161,24 +164,30 @@ def attachments(world: World) -> None:
         ("attach: a policy", "attach_policy", {"policyName": "p", "target": arn}),
         ("attach: a policy again", "attach_policy", {"policyName": "p", "target": arn}),
         ("attach: a policy that is not there", "attach_policy", {"policyName": "x", "target": arn}),
-        ("attach: a policy to a certificate that is not there", "attach_policy",
-         {"policyName": "p", "target": NO_CERTIFICATE}),
+        (
+            "attach: a policy to a certificate that is not there",
+            "attach_policy",
+            {"policyName": "p", "target": NO_CERTIFICATE},
+        ),
         ("attach: a policy to what is no ARN", "attach_policy", {"policyName": "p", "target": "nothing"}),
         ("attach: a thing", "attach_thing_principal", {"thingName": "t", "principal": arn}),
         ("attach: a thing again", "attach_thing_principal", {"thingName": "t", "principal": arn}),
         ("attach: a thing that is not there", "attach_thing_principal", {"thingName": "x", "principal": arn}),
-        ("attach: a thing to a certificate that is not there", "attach_thing_principal",
-         {"thingName": "t", "principal": NO_CERTIFICATE}),
-        ("attach: a thing to what is no ARN", "attach_thing_principal",
-         {"thingName": "t", "principal": "nothing"}),
+        (
+            "attach: a thing to a certificate that is not there",
+            "attach_thing_principal",
+            {"thingName": "t", "principal": NO_CERTIFICATE},
+        ),
+        ("attach: a thing to what is no ARN", "attach_thing_principal", {"thingName": "t", "principal": "nothing"}),
         ("detach: a policy that is not attached", "detach_policy", {"policyName": "q", "target": arn}),
         ("detach: a policy that is not there", "detach_policy", {"policyName": "x", "target": arn}),
-        ("detach: a policy from a certificate that is not there", "detach_policy",
-         {"policyName": "p", "target": NO_CERTIFICATE}),
-        ("list: policies of a certificate that is not there", "list_attached_policies",
-         {"target": NO_CERTIFICATE}),
-        ("list: things of a certificate that is not there", "list_principal_things",
-         {"principal": NO_CERTIFICATE}),
+        (
+            "detach: a policy from a certificate that is not there",
+            "detach_policy",
+            {"policyName": "p", "target": NO_CERTIFICATE},
+        ),
+        ("list: policies of a certificate that is not there", "list_attached_policies", {"target": NO_CERTIFICATE}),
+        ("list: things of a certificate that is not there", "list_principal_things", {"principal": NO_CERTIFICATE}),
         ("list: principals of a thing that is not there", "list_thing_principals", {"thingName": "x"}),
         ("list: targets of a policy that is not there", "list_targets_for_policy", {"policyName": "x"}),
     ]

@@ -51,20 +51,22 @@ def test_a_thing_is_seen_from_both_sides(iot: IoTClient, arn: str) -> None:
     assert iot.list_principal_things(principal=arn)["things"] == ["t2"]
 
 
-@pytest.mark.parametrize(("call", "arguments"), [
-    ("attach_policy", {"policyName": "none", "target": "ARN"}),
-    ("attach_policy", {"policyName": "p1", "target": "OTHER"}),
-    ("list_attached_policies", {"target": "OTHER"}),
-    ("list_targets_for_policy", {"policyName": "none"}),
-    ("attach_thing_principal", {"thingName": "none", "principal": "ARN"}),
-    ("attach_thing_principal", {"thingName": "t1", "principal": "OTHER"}),
-    ("detach_thing_principal", {"thingName": "none", "principal": "ARN"}),
-    ("detach_thing_principal", {"thingName": "t1", "principal": "OTHER"}),
-    ("list_thing_principals", {"thingName": "none"}),
-    ("list_principal_things", {"principal": "OTHER"}),
-])
-def test_what_is_not_there_is_not_found(
-        iot: IoTClient, arn: str, call: str, arguments: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        ("attach_policy", {"policyName": "none", "target": "ARN"}),
+        ("attach_policy", {"policyName": "p1", "target": "OTHER"}),
+        ("list_attached_policies", {"target": "OTHER"}),
+        ("list_targets_for_policy", {"policyName": "none"}),
+        ("attach_thing_principal", {"thingName": "none", "principal": "ARN"}),
+        ("attach_thing_principal", {"thingName": "t1", "principal": "OTHER"}),
+        ("detach_thing_principal", {"thingName": "none", "principal": "ARN"}),
+        ("detach_thing_principal", {"thingName": "t1", "principal": "OTHER"}),
+        ("list_thing_principals", {"thingName": "none"}),
+        ("list_principal_things", {"principal": "OTHER"}),
+    ],
+)
+def test_what_is_not_there_is_not_found(iot: IoTClient, arn: str, call: str, arguments: dict[str, str]) -> None:
     names = {"ARN": arn, "OTHER": arn[:-64] + "0" * 64}
     with pytest.raises(iot.exceptions.ResourceNotFoundException):
         getattr(iot, call)(**{key: names.get(value, value) for key, value in arguments.items()})
@@ -78,17 +80,21 @@ def test_detach_policy_declares_no_not_found(iot: IoTClient, arn: str, target: s
         iot.detach_policy(policyName="p1", target=target)
 
 
-@pytest.mark.parametrize(("call", "arguments"), [
-    ("attach_policy", {"policyName": "a b"}),
-    ("attach_policy", {"policyName": "p" * 129}),
-    ("attach_policy", {"policyName": "\N{LATIN SMALL LETTER E WITH ACUTE}"}),
-    ("attach_thing_principal", {"thingName": "a.b"}),
-    ("attach_thing_principal", {"thingName": "t" * 129}),
-    ("attach_thing_principal", {"thingName": "t1", "thingPrincipalType": "SHARED"}),
-    ("attach_thing_principal", {"thingName": "t1", "thingPrincipalType": "EXCLUSIVE_THING"}),
-])
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        ("attach_policy", {"policyName": "a b"}),
+        ("attach_policy", {"policyName": "p" * 129}),
+        ("attach_policy", {"policyName": "\N{LATIN SMALL LETTER E WITH ACUTE}"}),
+        ("attach_thing_principal", {"thingName": "a.b"}),
+        ("attach_thing_principal", {"thingName": "t" * 129}),
+        ("attach_thing_principal", {"thingName": "t1", "thingPrincipalType": "SHARED"}),
+        ("attach_thing_principal", {"thingName": "t1", "thingPrincipalType": "EXCLUSIVE_THING"}),
+    ],
+)
 def test_a_name_that_breaks_the_model_is_refused(
-        iot: IoTClient, arn: str, call: str, arguments: dict[str, str]) -> None:
+    iot: IoTClient, arn: str, call: str, arguments: dict[str, str]
+) -> None:
     side = "target" if call == "attach_policy" else "principal"
     with pytest.raises(iot.exceptions.InvalidRequestException):
         getattr(iot, call)(**{**arguments, side: arn})
@@ -118,7 +124,9 @@ def test_a_history_is_in_the_order_of_the_account(standin: Control, iot: IoTClie
     assert (told["id"], told["status"]) == (identity, "ACTIVE")
     assert (told["things"], told["policies"]) == (["t1"], ["p1"])
     assert told["history"] == [
-        {"n": 1, "status": "INACTIVE"}, {"n": 2, "attached": "policy/p1"}, {"n": 3, "attached": "thing/t1"},
+        {"n": 1, "status": "INACTIVE"},
+        {"n": 2, "attached": "policy/p1"},
+        {"n": 3, "attached": "thing/t1"},
         {"n": 4, "status": "ACTIVE"},
     ]
     iot.update_certificate(certificateId=identity, newStatus="INACTIVE")
@@ -143,7 +151,8 @@ def test_a_change_is_seen_by_both_sides_once_the_lag_is_over() -> None:
 
 
 def test_with_a_lag_what_was_just_attached_is_not_listed(
-        connect: Callable[..., IoTClient], make_csr: Callable[..., str]) -> None:
+    connect: Callable[..., IoTClient], make_csr: Callable[..., str]
+) -> None:
     with run_in_thread(Settings(ca_key="ec", lag_s=3600)) as standin:
         standin.seed_policies(["p"])
         iot = connect(standin.url)

@@ -60,14 +60,12 @@ def test_rsa_certificate_has_the_profile_and_size_of_awss(iot: IoTClient) -> Non
     assert before < datetime.now(UTC)
 
 
-def test_ec_certificate_with_awss_subject_has_the_size_of_awss(
-        iot: IoTClient, make_csr: Callable[..., str]) -> None:
+def test_ec_certificate_with_awss_subject_has_the_size_of_awss(iot: IoTClient, make_csr: Callable[..., str]) -> None:
     made = iot.create_certificate_from_csr(certificateSigningRequest=make_csr(subject="AWS IoT Certificate"))
     assert len(der_of(made["certificatePem"])) == 658
 
 
-def test_openssl_verifies_it_against_the_ca(
-        standin: Control, certificate: dict[str, str], tmp_path: Path) -> None:
+def test_openssl_verifies_it_against_the_ca(standin: Control, certificate: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(standin.ca_pem())
     (tmp_path / "device.pem").write_text(certificate["certificatePem"])
     ca, device = f"{tmp_path}/ca.pem", f"{tmp_path}/device.pem"
@@ -75,14 +73,19 @@ def test_openssl_verifies_it_against_the_ca(
     assert verified.endswith("OK\n")
 
 
-@pytest.mark.parametrize("key", [
-    ec.generate_private_key(ec.SECP256R1()),
-    ec.generate_private_key(ec.SECP384R1()),
-    ec.generate_private_key(ec.SECP521R1()),
-    rsa.generate_private_key(65537, 2048),
-], ids=["p256", "p384", "p521", "rsa2048"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        ec.generate_private_key(ec.SECP256R1()),
+        ec.generate_private_key(ec.SECP384R1()),
+        ec.generate_private_key(ec.SECP521R1()),
+        rsa.generate_private_key(65537, 2048),
+    ],
+    ids=["p256", "p384", "p521", "rsa2048"],
+)
 def test_a_csr_gives_a_certificate_of_its_key_and_subject(
-        iot: IoTClient, make_csr: Callable[..., str], key: ec.EllipticCurvePrivateKey) -> None:
+    iot: IoTClient, make_csr: Callable[..., str], key: ec.EllipticCurvePrivateKey
+) -> None:
     made = iot.create_certificate_from_csr(certificateSigningRequest=make_csr(key, "sensor 7"))
     signed = x509.load_pem_x509_certificate(made["certificatePem"].encode())
     assert signed.public_key() == key.public_key()
@@ -117,10 +120,12 @@ def test_a_csr_that_aws_would_refuse_is_refused(iot: IoTClient, make_csr: Callab
     assert iot.list_certificates()["certificates"] == []
 
 
-@pytest.mark.parametrize(("asked", "status"), [({}, "INACTIVE"), ({"setAsActive": False}, "INACTIVE"),
-                                               ({"setAsActive": True}, "ACTIVE")])
+@pytest.mark.parametrize(
+    ("asked", "status"), [({}, "INACTIVE"), ({"setAsActive": False}, "INACTIVE"), ({"setAsActive": True}, "ACTIVE")]
+)
 def test_a_certificate_is_inactive_unless_asked(
-        iot: IoTClient, make_csr: Callable[..., str], asked: dict[str, bool], status: str) -> None:
+    iot: IoTClient, make_csr: Callable[..., str], asked: dict[str, bool], status: str
+) -> None:
     iot.create_certificate_from_csr(certificateSigningRequest=make_csr(), **asked)
     iot.create_keys_and_certificate(**asked)
     assert [each["status"] for each in iot.list_certificates()["certificates"]] == [status, status]
@@ -171,8 +176,7 @@ def test_a_revoked_certificate_is_deleted(iot: IoTClient, certificate: dict[str,
     assert iot.list_certificates()["certificates"] == []
 
 
-def test_a_thing_or_a_policy_holds_a_certificate(
-        standin: Control, iot: IoTClient, certificate: dict[str, str]) -> None:
+def test_a_thing_or_a_policy_holds_a_certificate(standin: Control, iot: IoTClient, certificate: dict[str, str]) -> None:
     standin.seed_things(["t"])
     standin.seed_policies(["p"])
     identity, arn = certificate["certificateId"], certificate["certificateArn"]
@@ -197,7 +201,8 @@ def test_a_certificate_that_is_not_there_is_not_found(iot: IoTClient, call: str)
 
 
 def test_pages_hold_every_certificate_once_whatever_is_deleted_between(
-        iot: IoTClient, make_csr: Callable[..., str]) -> None:
+    iot: IoTClient, make_csr: Callable[..., str]
+) -> None:
     csr = make_csr()
     answers = [iot.create_certificate_from_csr(certificateSigningRequest=csr) for _ in range(60)]
     made = [answer["certificateId"] for answer in answers]
@@ -215,9 +220,15 @@ def test_pages_hold_every_certificate_once_whatever_is_deleted_between(
     assert len(iot.list_certificates()["certificates"]) == 25
 
 
-@pytest.mark.parametrize("bad", [
-    {"marker": "AAAA"}, {"marker": "*"}, {"marker": "A" * 1025}, {"pageSize": 251},
-])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"marker": "AAAA"},
+        {"marker": "*"},
+        {"marker": "A" * 1025},
+        {"pageSize": 251},
+    ],
+)
 def test_what_no_answer_gave_is_no_marker(iot: IoTClient, bad: dict[str, object]) -> None:
     with pytest.raises(iot.exceptions.InvalidRequestException):
         iot.list_certificates(**bad)

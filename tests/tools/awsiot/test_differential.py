@@ -27,13 +27,16 @@ DIFFERENCES = {
 def client_of(endpoint_url: str | None, **config: object) -> IoTClient:
     """The same client for both; it leaves it to the service to judge the arguments."""
     return boto3.client(
-        "iot", endpoint_url=endpoint_url, region_name="us-east-1", aws_access_key_id="AKIATEST",
+        "iot",
+        endpoint_url=endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="AKIATEST",
         aws_secret_access_key="unused",
-        config=Config(retries={"total_max_attempts": 1}, parameter_validation=False, **config))
+        config=Config(retries={"total_max_attempts": 1}, parameter_validation=False, **config),
+    )
 
 
-def seen_at(
-        url: str | None, step: Callable[[World], None], make_csr: Callable[..., str]) -> dict[str, object]:
+def seen_at(url: str | None, step: Callable[[World], None], make_csr: Callable[..., str]) -> dict[str, object]:
     signing = {"signature_version": UNSIGNED} if step is unsigned else {}
     world = World(client_of(url, **signing), make_csr)
     step(world)

@@ -23,18 +23,21 @@ def code_of(call: Callable[[], object]) -> tuple[str, int]:
     return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]
 
 
-@pytest.mark.parametrize(("rule", "answer", "certificates"), [
-    ({"kind": "throttle"}, ("ThrottlingException", 400), 0),
-    ({"kind": "throttle", "status": 429}, ("ThrottlingException", 429), 0),
-    ({"kind": "error"}, ("InternalFailureException", 500), 0),
-    ({"kind": "error", "code": "ServiceUnavailableException"}, ("ServiceUnavailableException", 503), 0),
-    ({"kind": "error", "code": "AccessDeniedException"}, ("AccessDeniedException", 403), 0),
-    ({"kind": "error", "code": "SomethingNew", "status": 418}, ("SomethingNew", 418), 0),
-    ({"kind": "error-after"}, ("InternalFailureException", 500), 1),
-])
+@pytest.mark.parametrize(
+    ("rule", "answer", "certificates"),
+    [
+        ({"kind": "throttle"}, ("ThrottlingException", 400), 0),
+        ({"kind": "throttle", "status": 429}, ("ThrottlingException", 429), 0),
+        ({"kind": "error"}, ("InternalFailureException", 500), 0),
+        ({"kind": "error", "code": "ServiceUnavailableException"}, ("ServiceUnavailableException", 503), 0),
+        ({"kind": "error", "code": "AccessDeniedException"}, ("AccessDeniedException", 403), 0),
+        ({"kind": "error", "code": "SomethingNew", "status": 418}, ("SomethingNew", 418), 0),
+        ({"kind": "error-after"}, ("InternalFailureException", 500), 1),
+    ],
+)
 def test_an_error_comes_before_or_after_the_effect(
-        standin: Control, iot: IoTClient, rule: dict[str, object], answer: tuple[str, int],
-        certificates: int) -> None:
+    standin: Control, iot: IoTClient, rule: dict[str, object], answer: tuple[str, int], certificates: int
+) -> None:
     standin.fault("CreateKeysAndCertificate", **rule)
     assert code_of(iot.create_keys_and_certificate) == answer
     assert held(standin) == certificates
@@ -43,7 +46,8 @@ def test_an_error_comes_before_or_after_the_effect(
 
 @pytest.mark.parametrize(("kind", "certificates"), [("reset", 0), ("lost", 1)])
 def test_a_connection_is_reset_before_or_after_the_effect(
-        standin: Control, iot: IoTClient, kind: str, certificates: int) -> None:
+    standin: Control, iot: IoTClient, kind: str, certificates: int
+) -> None:
     standin.fault("CreateKeysAndCertificate", kind)
     with pytest.raises(ConnectionClosedError) as caught:
         iot.create_keys_and_certificate()
@@ -53,7 +57,8 @@ def test_a_connection_is_reset_before_or_after_the_effect(
 
 
 def test_boto3_left_alone_makes_two_certificates_of_one_call(
-        standin: Control, connect: Callable[..., IoTClient]) -> None:
+    standin: Control, connect: Callable[..., IoTClient]
+) -> None:
     standin.fault("CreateKeysAndCertificate", "lost")
     connect(standin.url, retries={"mode": "legacy"}).create_keys_and_certificate()
     assert held(standin) == 2
@@ -73,7 +78,8 @@ def test_garbage_with_status_200_raises_nothing_in_boto3(standin: Control, iot: 
 
 @pytest.mark.parametrize(("kind", "done_at_once"), [("latency", 0), ("late", 1)])
 def test_a_client_gives_up_on_a_late_answer_and_nobody_else_waits(
-        connect: Callable[..., IoTClient], kind: str, done_at_once: int) -> None:
+    connect: Callable[..., IoTClient], kind: str, done_at_once: int
+) -> None:
     with run_in_thread(Settings(ca_key="ec")) as standin:
         standin.fault("CreateKeysAndCertificate", kind, delay_s=3600)
         with pytest.raises(ReadTimeoutError):
@@ -96,12 +102,15 @@ def test_a_rule_spares_spoils_and_is_spent() -> None:
     assert faults.take("A") is None
 
 
-@pytest.mark.parametrize(("rule", "complaint"), [
-    ({"operation": "A"}, "operation, kind"),
-    ({"operation": "A", "kind": "throttle", "times": 1}, "operation, kind"),
-    ({"operation": "A", "kind": "explode"}, "kind must be one of latency"),
-    ({"operation": "A", "kind": "error", "code": "Odd"}, "give its status"),
-])
+@pytest.mark.parametrize(
+    ("rule", "complaint"),
+    [
+        ({"operation": "A"}, "operation, kind"),
+        ({"operation": "A", "kind": "throttle", "times": 1}, "operation, kind"),
+        ({"operation": "A", "kind": "explode"}, "kind must be one of latency"),
+        ({"operation": "A", "kind": "error", "code": "Odd"}, "give its status"),
+    ],
+)
 def test_a_rule_that_is_none_is_told_so(standin: Control, rule: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         standin._json("POST", "faults", [rule])
@@ -109,6 +118,7 @@ def test_a_rule_that_is_none_is_told_so(standin: Control, rule: dict[str, object
 
 def test_every_kind_is_in_the_readme() -> None:
     import tools.awsiot
+
     with open(f"{tools.awsiot.__path__[0]}/README.md", encoding="utf-8") as readme:
         text = readme.read()
     assert [kind for kind in KINDS if f"| `{kind}` |" not in text] == []

@@ -50,8 +50,9 @@ def test_a_restart_keeps_the_ca_and_nothing_else(connect: Callable[..., IoTClien
 def test_a_directory_with_the_other_kind_of_ca_is_refused(tmp_path: Path) -> None:
     with process("--state-dir", str(tmp_path), "--ca-key", "ec"):
         pass
-    run = subprocess.run([sys.executable, "-m", "tools.awsiot", "--state-dir", str(tmp_path)],
-                         capture_output=True, text=True, timeout=30)
+    run = subprocess.run(
+        [sys.executable, "-m", "tools.awsiot", "--state-dir", str(tmp_path)], capture_output=True, text=True, timeout=30
+    )
     assert run.returncode == 1
     assert "is no rsa key" in run.stderr
     assert run.stdout == ""

@@ -35,8 +35,7 @@ def test_a_policy_is_made_once_and_got(iot: IoTClient) -> None:
         iot.get_policy(policyName="p2")
 
 
-def test_what_is_attached_is_not_deleted(
-        standin: Control, iot: IoTClient, certificate: dict[str, str]) -> None:
+def test_what_is_attached_is_not_deleted(standin: Control, iot: IoTClient, certificate: dict[str, str]) -> None:
     standin.seed_things(["t"])
     standin.seed_policies(["p"])
     arn = certificate["certificateArn"]
@@ -81,7 +80,8 @@ def test_the_endpoint_is_constant(iot: IoTClient) -> None:
 
 
 def test_account_region_partition_and_endpoint_are_the_settings(
-        connect: Callable[..., IoTClient], make_csr: Callable[..., str]) -> None:
+    connect: Callable[..., IoTClient], make_csr: Callable[..., str]
+) -> None:
     china = Settings(ca_key="ec", partition="aws-cn", region="cn-north-1", account_id="000011112222")
     with run_in_thread(china) as standin:
         iot = connect(standin.url)

@@ -19,8 +19,7 @@ SCOPE = "AKIA/20260101/us-east-1/iot/aws4_request"
 SIGNED = {"Authorization": f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature=0"}
 
 
-def ask(
-        url: str, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, str, str | None]:
+def ask(url: str, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, str, str | None]:
     """Status, media type and x-amzn-ErrorType of a request by hand."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
     connection.request(method, path, body, headers)
@@ -50,7 +49,8 @@ def test_every_operation_of_the_model_is_found_at_its_path() -> None:
 def test_the_statuses_are_those_of_the_model() -> None:
     declared = {shape.name: shape.metadata["error"]["httpStatusCode"] for shape in MODEL.error_shapes}
     assert {code: status for code, status in STATUSES.items() if code in declared} == {
-        code: status for code, status in declared.items() if code in STATUSES}
+        code: status for code, status in declared.items() if code in STATUSES
+    }
 
 
 def test_an_unsigned_request_is_refused(standin: Control, connect: Callable[..., IoTClient]) -> None:
@@ -70,27 +70,32 @@ def test_what_the_stand_in_has_not_is_told(iot: IoTClient) -> None:
     assert code_of(lambda: iot.describe_job(jobId="j")) == ("NotImplemented", 501)
 
 
-@pytest.mark.parametrize(("method", "path", "body", "answer"), [
-    ("GET", "/nowhere", b"", (404, "UnknownOperationException")),
-    ("POST", "/certificates", b"{", (400, "SerializationException")),
-    ("POST", "/certificates", b"[]", (400, "SerializationException")),
-    ("POST", "/certificates", b"{}", (400, "InvalidRequestException")),
-    ("POST", "/certificates", b'{"certificateSigningRequest": 7}', (400, "InvalidRequestException")),
-    ("POST", "/certificates", b'{"certificateSigningRequest": ""}', (400, "InvalidRequestException")),
-    ("POST", "/keys-and-certificate?setAsActive=maybe", b"", (400, "InvalidRequestException")),
-    ("GET", "/certificates?pageSize=ten", b"", (400, "InvalidRequestException")),
-    ("GET", "/certificates?pageSize=0", b"", (400, "InvalidRequestException")),
-    ("GET", "/certificates/xyz", b"", (400, "InvalidRequestException")),
-])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "answer"),
+    [
+        ("GET", "/nowhere", b"", (404, "UnknownOperationException")),
+        ("POST", "/certificates", b"{", (400, "SerializationException")),
+        ("POST", "/certificates", b"[]", (400, "SerializationException")),
+        ("POST", "/certificates", b"{}", (400, "InvalidRequestException")),
+        ("POST", "/certificates", b'{"certificateSigningRequest": 7}', (400, "InvalidRequestException")),
+        ("POST", "/certificates", b'{"certificateSigningRequest": ""}', (400, "InvalidRequestException")),
+        ("POST", "/keys-and-certificate?setAsActive=maybe", b"", (400, "InvalidRequestException")),
+        ("GET", "/certificates?pageSize=ten", b"", (400, "InvalidRequestException")),
+        ("GET", "/certificates?pageSize=0", b"", (400, "InvalidRequestException")),
+        ("GET", "/certificates/xyz", b"", (400, "InvalidRequestException")),
+    ],
+)
 def test_what_a_client_by_hand_gets_wrong_is_refused(
-        standin: Control, method: str, path: str, body: bytes, answer: tuple[int, str]) -> None:
+    standin: Control, method: str, path: str, body: bytes, answer: tuple[int, str]
+) -> None:
     status, media_type, code = ask(standin.url, method, path, body, SIGNED)
     assert (status, code) == answer
     assert media_type.startswith("application/json")
 
 
 def test_calls_are_counted_by_operation_and_outcome(
-        standin: Control, iot: IoTClient, certificate: dict[str, str]) -> None:
+    standin: Control, iot: IoTClient, certificate: dict[str, str]
+) -> None:
     code_of(lambda: iot.describe_certificate(certificateId="0" * 64))
     iot.describe_certificate(certificateId=certificate["certificateId"])
     assert standin.counters() == {

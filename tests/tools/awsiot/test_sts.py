@@ -17,10 +17,22 @@ ROLE = "arn:aws:iam::123456789012:role/path/vending"
 ONCE = Config(retries={"total_max_attempts": 1})
 
 
-def client_of(service: str, url: str, key: str = "AKIATEST", secret: str = "unused", token: str | None = None,
-              ) -> IoTClient:
-    return boto3.client(service, endpoint_url=url, region_name="us-east-1", aws_access_key_id=key,
-                        aws_secret_access_key=secret, aws_session_token=token, config=ONCE)
+def client_of(
+    service: str,
+    url: str,
+    key: str = "AKIATEST",
+    secret: str = "unused",
+    token: str | None = None,
+) -> IoTClient:
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
+        config=ONCE,
+    )
 
 
 def code_of(call: Callable[[], object]) -> tuple[str, int]:
