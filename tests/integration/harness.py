@@ -1,6 +1,7 @@
 """What integration tests share: how a device is made and calls, what openssl and the database themselves say."""
 
 import subprocess
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from cvmd.store import AdminStore, Database
 from cvmd.store.admin import NewDevice
 from cvmd.store.products import AccountRules
 from tools.client import MemoryFlash, Options, Result, vend
-from tools.stack import Stack
+from tools.stack import READY_WITHIN_S, Stack
 
 MakeStack = Callable[..., Stack]
 
@@ -58,6 +59,17 @@ def caller(stack: Stack, serial: str, token: bytes, product: str = "ec", **optio
     options.setdefault("key_source", "device-csr" if product == "csr" else "ec-p256")
     options.setdefault("backoff_s", 0.01)
     return Options(host="127.0.0.1", port=stack.port, serial=serial, token=token, **options)
+
+
+def wait_for_line(stack: Stack, serial: str) -> dict[str, Any]:
+    """The canonical line of this device's connection; it is written when the connection is gone."""
+    deadline = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < deadline:
+        for line in stack.log_lines("connection"):
+            if line.get("serial") == serial:
+                return line
+        time.sleep(0.02)
+    raise AssertionError(f"no line of {serial} in {stack.log_lines()}")
 
 
 def vend_in_memory(options: Options) -> tuple[Result, MemoryFlash]:

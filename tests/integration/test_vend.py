@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness import MakeStack, device, openssl, vend_in_memory, with_products
+from harness import MakeStack, device, openssl, vend_in_memory, wait_for_line, with_products
 
 from protocol.constants import Suite
 from tools.client import Cut, DirectoryFlash, Done, Exit, MemoryFlash, Refused, vend
@@ -81,7 +81,7 @@ def test_inv9_a_mapping_that_aws_does_not_know(stack: Stack, missing: str, statu
     refused = vend_in_memory(options)[0].outcome
     assert isinstance(refused, Refused)
     assert (refused.status, refused.stage, refused.detail, refused.tagged) == (status, 5, detail, True)
-    [line] = [each for each in stack.log_lines("connection") if each.get("serial") == "SN-1"]
+    line = wait_for_line(stack, "SN-1")
     assert "AWS IoT has no such " + missing in line["reason"]
     assert "not-there" in stack.cvmd("devices", "show", "SN-1").stdout
 
