@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+import protocol
 from protocol.constants import Suite
 from protocol.errors import RemoteProtocolError
 from protocol.events import Ended, ProofRejected, ProtocolFailed
@@ -15,7 +16,7 @@ from protocol.server import ServerSession
 from tools.generate.example import Example, answer, frames, go_on, start
 from tools.generate.operations import OPERATIONS, plain
 
-DIRECTORY = Path(__file__).parents[2] / "protocol" / "vectors"
+DIRECTORY = Path(protocol.__file__).parent / "vectors"
 SCHEMA = json.loads((DIRECTORY / "schema.json").read_text())
 FILES = {path.stem: json.loads(path.read_text()) for path in DIRECTORY.glob("*.json") if path.stem != "schema"}
 SESSIONS = FILES["sessions"]["vectors"]
