@@ -9,7 +9,8 @@ from sqlalchemy import Select, String, column, select, table, update
 from sqlalchemy.exc import DBAPIError
 
 from cvmd.ports import StoreDown, WrongSchema
-from cvmd.store.engine import Database, create_file
+from cvmd.store.connections import create_file
+from cvmd.store.engine import Database
 from cvmd.store.retry import Verdict, judge
 from cvmd.store.schema import HEAD, deployment, given
 

@@ -16,8 +16,8 @@ from sqlalchemy import Integer, Select, and_, func, literal, select, union_all
 from cvmd.model import Issuance, State
 from cvmd.pace import slots
 from cvmd.store import rows
+from cvmd.store.attempts import CREATE
 from cvmd.store.engine import Database, Row
-from cvmd.store.issuances import CREATE
 from cvmd.store.schema import NOW, accounts, devices, given, issuances, pace, products
 
 _SETTLE = (State.ACKED, State.CREATED)

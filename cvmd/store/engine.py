@@ -1,8 +1,8 @@
-"""The database: how it is reached, and how a transaction is run until its outcome is known.
+"""The database: how a transaction is run until its outcome is known.
 
-The driver is always in autocommit: a single statement is its own transaction and one round trip; several stand
-between an explicit BEGIN and COMMIT. On Galera nothing but a row count decides (faults.md: locks exclude nobody
-there), so there is no FOR UPDATE anywhere.
+The driver is in autocommit: a single statement is its own transaction and one round trip; several stand between an
+explicit BEGIN and COMMIT. Nothing but the row count of a compare-and-set decides who won: on Galera a lock excludes
+nobody on another node, so there is no FOR UPDATE anywhere.
 """
 
 from __future__ import annotations
@@ -13,22 +13,15 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar, cast
-from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 import pymysql
 from sqlalchemy import (
-    URL,
     ClauseElement,
     Dialect,
-    Engine,
     PoolProxiedConnection,
-    QueuePool,
-    create_engine,
-    event,
     make_url,
 )
 from sqlalchemy.engine.interfaces import DBAPICursor
@@ -37,18 +30,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from cvmd.errors import ConfigError
-from cvmd.model import US, Secret
+from cvmd.model import Secret
 from cvmd.ports import StoreDown, WrongSchema
+from cvmd.store.connections import mysql_engine, sqlite_engine
 from cvmd.store.retry import Verdict, delays, judge
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
 
-_MYSQL_SESSION = (
-    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
-    " innodb_lock_wait_timeout = 5"
-)
-_UNKNOWN_VARIABLE = 1193
 _TRIES = 5
 
 
@@ -134,7 +123,9 @@ class Database:
         self._timeout_s = timeout_s
         self.path: Final = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
         self.engine: Final = (
-            _mysql(parsed, password, pool, timeout_s) if self.path is None else _sqlite(self.path, pool, timeout_s)
+            mysql_engine(parsed, password, pool, timeout_s)
+            if self.path is None
+            else sqlite_engine(self.path, pool, timeout_s)
         )
         self._begin = "BEGIN" if self.path is None else "BEGIN IMMEDIATE"
         self._texts: WeakKeyDictionary[ClauseElement, _Text] = WeakKeyDictionary()
@@ -239,71 +230,3 @@ def _abandon(connection: PoolProxiedConnection) -> None:
         connection.rollback()
     except (pymysql.err.Error, sqlite3.Error):
         connection.invalidate()  # the server rolls back when it sees the connection gone
-
-
-def _mysql(url: URL, password: Secret | None, pool: int, timeout_s: float) -> Engine:
-    connect_args: dict[str, Any] = {
-        "connect_timeout": timeout_s,
-        "read_timeout": timeout_s,
-        "write_timeout": timeout_s,
-        "charset": "utf8mb4",
-        "binary_prefix": True,  # else the server takes bytes for text and warns of what is no UTF-8
-        "autocommit": True,
-    }
-    if password is not None:
-        connect_args["password"] = password.reveal().decode()
-    engine = create_engine(url, connect_args=connect_args, **_options(pool, timeout_s))
-
-    @event.listens_for(engine, "connect")
-    def session(connection: pymysql.Connection[Any], _record: object) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            try:
-                cursor.execute(_MYSQL_SESSION + ", wsrep_sync_wait = 1")
-            except pymysql.err.MySQLError as error:
-                if error.args[0] != _UNKNOWN_VARIABLE:
-                    raise
-                cursor.execute(_MYSQL_SESSION)  # a server without Galera
-
-    return engine
-
-
-def _sqlite(path: Path, pool: int, timeout_s: float) -> Engine:
-    # mode=rw: a mistyped path is an error, not a new and empty database.
-    uri = f"file:{quote(str(path))}?mode=rw"
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            uri,
-            uri=True,
-            timeout=timeout_s,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-        )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.create_function("now_us", 0, lambda: time.time_ns() * US // 1_000_000_000)
-        return connection
-
-    return create_engine(
-        "sqlite://", creator=connect, poolclass=QueuePool, paramstyle="named", **_options(pool, timeout_s)
-    )
-
-
-def _options(pool: int, timeout_s: float) -> dict[str, Any]:
-    return {
-        "isolation_level": "AUTOCOMMIT",
-        "pool_reset_on_return": None,  # nothing is ever left open, and a ROLLBACK costs a round trip
-        "pool_size": pool,
-        "max_overflow": 0,
-        "pool_timeout": timeout_s,
-        "hide_parameters": True,
-    }
-
-
-def create_file(path: Path) -> None:
-    """Make the SQLite file, for its owner only, if there is none."""
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

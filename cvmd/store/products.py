@@ -11,8 +11,8 @@ from sqlalchemy import func, insert, select, update
 from cvmd.errors import ConfigError
 from cvmd.model import Auth, KeySource, Product
 from cvmd.store import rows
+from cvmd.store.attempts import CREATE
 from cvmd.store.engine import Database, Duplicate, Row, Transaction
-from cvmd.store.issuances import CREATE
 from cvmd.store.schema import NOW, accounts, devices, given, pace, products
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)

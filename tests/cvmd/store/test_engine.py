@@ -1,7 +1,5 @@
-"""Connections and transactions: what a session is like, and what survives a lost server."""
+"""Transactions: which are run again, and what survives a lost server."""
 
-import os
-import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,14 +8,13 @@ from typing import Any
 
 import pymysql
 import pytest
-from sqlalchemy import literal, select, text, update
+from sqlalchemy import literal, select, update
 
 from cvmd.errors import ConfigError
-from cvmd.model import Secret
 from cvmd.ports import StoreDown, WrongSchema
 from cvmd.store import Database, Store, migrate
 from cvmd.store.engine import Contended, Duplicate, Transaction
-from cvmd.store.schema import accounts, given, products
+from cvmd.store.schema import accounts, given
 from tests.cvmd.store.conftest import LosingDatabase, Scene, at_once
 from tools.mariadb import MariaDB
 
@@ -125,41 +122,6 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
         Database(url, timeout_s=1).statement(lambda t: t.row(_REGION))
 
 
-# MariaDB
-
-
-def test_the_session_is_set_up(mariadb_url: str) -> None:
-    database = Database(mariadb_url)
-    wanted = {
-        "@@autocommit": 1,
-        "@@tx_isolation": "READ-COMMITTED",
-        "@@time_zone": "+00:00",
-        "@@innodb_lock_wait_timeout": 5,
-        "@@wsrep_sync_wait": 1,
-    }
-    row = database.statement(lambda t: t.row(text(f"SELECT {', '.join(wanted)}, @@sql_mode")))
-    assert row is not None
-    assert row[:-1] == tuple(wanted.values())
-    assert "STRICT_ALL_TABLES" in row[-1]
-    database.close()
-
-
-def test_the_password_comes_apart_from_the_url(mariadb: MariaDB) -> None:
-    url = mariadb.create_database("apart")
-    account, _, rest = url.rpartition("@")
-    user, _, password = account.rpartition(":")
-    database = Database(f"{user}@{rest}", password=Secret(password.encode()))
-    migrate(database)
-    assert region(database) is None
-    database.close()
-    wrong = Database(f"{user}@{rest}", password=Secret(b"wrong password"))
-    with pytest.raises(StoreDown) as caught:
-        region(wrong)
-    assert "1045" in str(caught.value)
-    assert "wrong password" not in str(caught.value) + repr(wrong.engine.url)
-    mariadb.drop_database("apart")
-
-
 def test_a_server_that_is_down_is_said_so_and_one_that_is_back_is_used(mariadb: MariaDB, tables_url: str) -> None:
     database = Database(tables_url, pool=8)
     at_once(8, lambda _: region(database))  # a pool full of connections, all to die
@@ -181,35 +143,9 @@ def test_connections_that_died_unseen_are_replaced(mariadb: MariaDB, tables_url:
     database.close()
 
 
-# SQLite
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "other.db"
-
-
-def test_sqlite_is_durable_and_keeps_its_references(file: Path) -> None:
-    database = Database(f"sqlite:///{file}")
-    migrate(database)
-    pragmas = [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)]
-    for name, value in pragmas:
-        assert database.statement(lambda t, name=name: t.row(text(f"PRAGMA {name}"))) == (value,)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-    database.close()
-
-
-def test_a_mistyped_path_makes_no_empty_database(file: Path) -> None:
-    database = Database(f"sqlite:///{file}")
-    with pytest.raises(StoreDown, match="cannot be opened"):
-        region(database)
-    assert not file.exists()
-
-
-def test_the_sqlite_file_is_its_owners(file: Path) -> None:
-    database = Database(f"sqlite:///{file}")
-    migrate(database)
-    assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
-    database.close()
 
 
 def test_one_process_serves_a_sqlite_file_and_others_may_still_use_it(file: Path) -> None:
@@ -229,11 +165,6 @@ def test_one_process_serves_a_sqlite_file_and_others_may_still_use_it(file: Path
     database.close()
     ran = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
-
-
-def test_a_reference_to_nothing_is_refused(scene: Scene) -> None:
-    with pytest.raises(Exception, match=r"(?i)foreign key"):
-        scene.sql(f"UPDATE {products.name} SET account_id = 999")
 
 
 def test_stores_of_one_database_share_it(scene: Scene) -> None:

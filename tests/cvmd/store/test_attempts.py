@@ -1,0 +1,135 @@
+"""Attempts: one open at a time, under one claim, within the quota."""
+
+from concurrent.futures import ProcessPoolExecutor
+
+from cvmd.model import Outcome, State
+from cvmd.store import Database, Store
+from cvmd.store.products import AccountRules
+from tests.cvmd.store.conftest import Scene, a_claim, a_key, at_once
+
+# open_attempt
+
+
+def test_inv2_an_attempt_is_committed_with_claim_and_escrow(scene: Scene) -> None:
+    claim, key = a_claim(), a_key()
+    issuance = scene.queued()
+    assert scene.store.open_attempt(issuance, claim, key=key, sealed_escrow=b"sealed key")
+    now = scene.now(issuance.serial)
+    assert (now.state, now.claim, now.attempts, now.attempt_open) == (State.INTENT, claim.id, 1, True)
+    assert (now.csr_der, now.public_key_id, now.sealed_escrow) == (b"csr", key.public_key_id, b"sealed key")
+    assert scene.outcomes(issuance.serial) == [Outcome.OPEN]
+
+
+def test_of_many_workers_one_opens_the_attempt(scene: Scene) -> None:
+    issuance = scene.queued()
+    answers = at_once(
+        6, lambda _: scene.store.open_attempt(issuance, a_claim(), key=a_key(), sealed_escrow=b"sealed key")
+    )
+    assert sorted(answers) == [False] * 5 + [True]
+    assert scene.outcomes(issuance.serial) == [Outcome.OPEN]
+
+
+def test_the_second_attempt_keeps_key_and_escrow(scene: Scene) -> None:
+    claim = a_claim()
+    issuance = scene.intent(claim=claim)
+    assert scene.store.close_attempt(issuance, claim.id, Outcome.UNKNOWN, "reset", wait_s=0)
+    rested = scene.now(issuance.serial)
+    assert scene.store.open_attempt(rested, a_claim(), key=None, sealed_escrow=None)
+    now = scene.now(issuance.serial)
+    assert (now.attempts, now.unknown_attempts, now.sealed_escrow) == (2, 1, b"sealed key")
+    assert (now.csr_der, now.public_key_id) == (issuance.csr_der, issuance.public_key_id)
+    assert scene.outcomes(issuance.serial) == [Outcome.UNKNOWN, Outcome.OPEN]
+
+
+def test_no_attempt_is_opened_beside_an_open_one(scene: Scene) -> None:
+    issuance = scene.intent(claim=a_claim(lease_s=-1))
+    assert not scene.store.open_attempt(issuance, a_claim(), key=None, sealed_escrow=None)
+    assert scene.outcomes(issuance.serial) == [Outcome.OPEN]
+
+
+def test_no_attempt_is_opened_on_a_row_seen_before_another_attempt(scene: Scene) -> None:
+    claim = a_claim()
+    stale = scene.queued()
+    assert scene.store.open_attempt(stale, claim, key=a_key(), sealed_escrow=b"sealed key")
+    assert scene.store.close_attempt(scene.now(stale.serial), claim.id, Outcome.REFUSED, "", wait_s=0)
+    assert not scene.store.open_attempt(stale, a_claim(), key=a_key(), sealed_escrow=b"another")
+    assert scene.now(stale.serial).sealed_escrow == b"sealed key"
+
+
+def test_without_a_slot_the_row_waits_for_one(scene: Scene) -> None:
+    scene.admin.set_account("default", AccountRules(creates_per_s=1))
+    scene.intent()
+    issuance = scene.queued()
+    assert not scene.store.open_attempt(issuance, a_claim(), key=a_key(), sealed_escrow=b"sealed key")
+    view = scene.store.view(issuance.serial)
+    assert view is not None
+    assert view.issuance is not None
+    assert view.issuance.state is State.QUEUED
+    assert view.now_us < view.issuance.not_before_us <= view.now_us + 1_000_000
+
+
+def test_a_refused_compare_and_set_takes_no_slot(scene: Scene) -> None:
+    issuance = scene.intent()
+    before = scene.sql("SELECT tat_us FROM pace")
+    assert not scene.store.open_attempt(issuance, a_claim(), key=None, sealed_escrow=None)
+    assert scene.sql("SELECT tat_us FROM pace") == before
+
+
+def _open_all(url: str) -> list[bool]:
+    """In a process of its own: try to open an attempt on every row."""
+    database = Database(url)
+    store = Store(database)
+    rows = [store.view(b"dev-%d" % number) for number in range(30)]
+    answers = [
+        store.open_attempt(view.issuance, a_claim(), key=a_key(), sealed_escrow=b"sealed key")
+        for view in rows
+        if view is not None and view.issuance is not None and view.issuance.state is State.QUEUED
+    ]
+    database.close()
+    return answers
+
+
+def test_inv10_processes_together_hand_out_the_quota_and_none_twice(scene: Scene) -> None:
+    for _ in range(30):
+        scene.queued()
+    scene.admin.set_account("default", AccountRules(creates_per_s=20))
+    file = scene.database.path
+    url = f"sqlite:///{file}" if file else scene.database.engine.url.render_as_string(hide_password=False)
+    with ProcessPoolExecutor(3) as pool:
+        answers = [granted for process in pool.map(_open_all, [url] * 3) for granted in process]
+    opened, issuances = scene.sql("SELECT COUNT(*), COUNT(DISTINCT issuance_id) FROM attempts")[0]
+    first_us, last_us = scene.sql("SELECT MIN(opened_us), MAX(opened_us) FROM attempts")[0]
+    assert sum(answers) == opened == issuances
+    assert 20 <= opened <= 20 + 20 * (last_us - first_us) / 1_000_000 + 1
+
+
+# close_attempt
+
+
+def test_a_closed_attempt_releases_the_row_for_later(scene: Scene) -> None:
+    claim = a_claim()
+    issuance = scene.intent(claim=claim)
+    assert scene.store.close_attempt(issuance, claim.id, Outcome.REFUSED, "Throttling" * 100, wait_s=600)
+    view = scene.store.view(issuance.serial)
+    assert view is not None
+    now = view.issuance
+    assert now is not None
+    assert (now.state, now.claim, now.lease_until_us, now.attempt_open) == (State.INTENT, None, None, False)
+    assert (now.attempts, now.unknown_attempts) == (1, 0)
+    assert now.not_before_us > view.now_us + 500_000_000
+    assert scene.outcomes(issuance.serial) == [Outcome.REFUSED]
+
+
+def test_only_its_holder_closes_an_attempt(scene: Scene) -> None:
+    issuance = scene.intent()
+    assert not scene.store.close_attempt(issuance, a_claim().id, Outcome.UNKNOWN, "", wait_s=0)
+    assert not scene.store.close_attempt(issuance, None, Outcome.UNKNOWN, "", wait_s=0)
+    assert scene.now(issuance.serial).attempt_open
+
+
+def test_anybody_closes_the_attempt_of_a_lease_that_is_over(scene: Scene) -> None:
+    issuance = scene.intent(claim=a_claim(lease_s=-1))
+    answers = at_once(4, lambda _: scene.store.close_attempt(issuance, None, Outcome.UNKNOWN, "gone", wait_s=0))
+    assert sorted(answers) == [False] * 3 + [True]
+    now = scene.now(issuance.serial)
+    assert (now.claim, now.unknown_attempts, now.attempts) == (None, 1, 1)

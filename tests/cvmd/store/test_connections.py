@@ -1,0 +1,95 @@
+"""What a session is set to, on each database."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+
+from cvmd.model import Secret
+from cvmd.ports import StoreDown
+from cvmd.store import Database, migrate
+from cvmd.store.schema import accounts, products
+from tests.cvmd.store.conftest import Scene
+from tools.mariadb import MariaDB
+
+_REGION = select(accounts.c.region).where(accounts.c.id == 1)
+
+
+def region(database: Database) -> Any:
+    row = database.statement(lambda t: t.row(_REGION))
+    assert row is not None
+    return row[0]
+
+
+# MariaDB
+
+
+def test_the_session_is_set_up(mariadb_url: str) -> None:
+    database = Database(mariadb_url)
+    wanted = {
+        "@@autocommit": 1,
+        "@@tx_isolation": "READ-COMMITTED",
+        "@@time_zone": "+00:00",
+        "@@innodb_lock_wait_timeout": 5,
+        "@@wsrep_sync_wait": 1,
+    }
+    row = database.statement(lambda t: t.row(text(f"SELECT {', '.join(wanted)}, @@sql_mode")))
+    assert row is not None
+    assert row[:-1] == tuple(wanted.values())
+    assert "STRICT_ALL_TABLES" in row[-1]
+    database.close()
+
+
+def test_the_password_comes_apart_from_the_url(mariadb: MariaDB) -> None:
+    url = mariadb.create_database("apart")
+    account, _, rest = url.rpartition("@")
+    user, _, password = account.rpartition(":")
+    database = Database(f"{user}@{rest}", password=Secret(password.encode()))
+    migrate(database)
+    assert region(database) is None
+    database.close()
+    wrong = Database(f"{user}@{rest}", password=Secret(b"wrong password"))
+    with pytest.raises(StoreDown) as caught:
+        region(wrong)
+    assert "1045" in str(caught.value)
+    assert "wrong password" not in str(caught.value) + repr(wrong.engine.url)
+    mariadb.drop_database("apart")
+
+
+# SQLite
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "other.db"
+
+
+def test_sqlite_is_durable_and_keeps_its_references(file: Path) -> None:
+    database = Database(f"sqlite:///{file}")
+    migrate(database)
+    pragmas = [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)]
+    for name, value in pragmas:
+        assert database.statement(lambda t, name=name: t.row(text(f"PRAGMA {name}"))) == (value,)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    database.close()
+
+
+def test_a_mistyped_path_makes_no_empty_database(file: Path) -> None:
+    database = Database(f"sqlite:///{file}")
+    with pytest.raises(StoreDown, match="cannot be opened"):
+        region(database)
+    assert not file.exists()
+
+
+def test_the_sqlite_file_is_its_owners(file: Path) -> None:
+    database = Database(f"sqlite:///{file}")
+    migrate(database)
+    assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+    database.close()
+
+
+def test_a_reference_to_nothing_is_refused(scene: Scene) -> None:
+    with pytest.raises(Exception, match=r"(?i)foreign key"):
+        scene.sql(f"UPDATE {products.name} SET account_id = 999")
