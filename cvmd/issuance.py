@@ -191,7 +191,7 @@ def answer(view: View, request: Request, held: Certificate | None) -> Decision:
         case State.QUEUED | State.INTENT | State.CREATED | State.ACKED:
             return Wait(issuance)
         case State.OFFERED if _expired(issuance, view.now_us):
-            return Queue(issuance.generation + 1, replaces=issuance.id)
+            return _queue(view, request, replaces=issuance.id)
         case State.OFFERED:
             return Offer(issuance)
         case State.FAILED:
@@ -214,26 +214,28 @@ def _answer_have(view: View, request: Request, held: Certificate | None) -> Deci
         return Refuse(Kind.UNKNOWN_CERTIFICATE)
     issuance = view.issuance
     if issuance is not None and issuance.certificate_id == request.have:
-        if issuance.state is State.OFFERED:
-            return Acknowledge(issuance)
+        if issuance.state is State.OFFERED and not _expired(issuance, view.now_us):
+            return Acknowledge(issuance)  # past its expiry the store would take it no more
         if issuance.state is State.ACKED:
             return Wait(issuance)
     if held.status is not CertificateStatus.ACTIVE:
         return Refuse(Kind.STALE)
-    rotating = issuance is not None and issuance.state in {
-        State.QUEUED, State.INTENT, State.CREATED, State.OFFERED, State.ACKED,
-    }  # fmt: skip
+    rotating = (
+        issuance is not None
+        and issuance.state in {State.QUEUED, State.INTENT, State.CREATED, State.OFFERED, State.ACKED}
+        and not (issuance.state is State.OFFERED and _expired(issuance, view.now_us))
+    )
     if rotating or (request.renew and _may_reissue(view)):
         return None
     return Done(held.certificate_id)
 
 
-def _queue(view: View, request: Request) -> Decision:
+def _queue(view: View, request: Request, replaces: int | None = None) -> Decision:
     if view.active is not None and not _may_reissue(view):
         return Refuse(Kind.ISSUED)
     if not view.product.key_source.makes_key and request.csr_der is None:
         return Refuse(Kind.CSR_NEEDED)
-    return Queue(view.device.generation + 1)
+    return Queue(view.device.generation + 1, replaces)
 
 
 def _may_reissue(view: View) -> bool:

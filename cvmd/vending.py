@@ -129,7 +129,7 @@ class Vend:
     """One session of one device. `look_up`, then `ask` for PROOF and every FETCH after WAIT, `acknowledge`
     for ACK."""
 
-    __slots__ = ("_began_s", "_device_wait_s", "_request", "_s", "_serial", "_suite", "_view")
+    __slots__ = ("_began_s", "_device_wait_s", "_queued", "_request", "_s", "_serial", "_suite", "_view")
 
     def __init__(self, services: Services, serial: bytes, suite: Suite, max_wait_s: int) -> None:
         self._s = services
@@ -138,6 +138,7 @@ class Vend:
         self._device_wait_s = max_wait_s
         self._view: View | None = None
         self._request: Request | None = None
+        self._queued = False
         self._began_s = time.monotonic()
 
     async def look_up(self) -> Credentials:
@@ -220,7 +221,10 @@ class Vend:
         if isinstance(decision, Done):
             return Finished(decision.certificate_id, view.now_us // US, view.product.connect_after_s)
         if isinstance(decision, Queue):
-            await self._queue(view, decision, request)
+            # Once a session: else two lines with a key each would replace each other's issuance for ever.
+            if self._queued:
+                return refusal(Kind.STALE, stage=Stage.QUEUE)
+            self._queued = await self._queue(view, decision, request)
             return None
         if isinstance(decision, Offer):
             return await self._hand_over(decision.issuance, request.want)
@@ -231,9 +235,9 @@ class Vend:
             return None
         return await self._wait(view, decision.issuance, until_s)
 
-    async def _queue(self, view: View, queue: Queue, request: Request) -> None:
-        """Whoever wins the INSERT, the row is there afterwards, and the next look finds it."""
-        await self._s.db.run(
+    async def _queue(self, view: View, queue: Queue, request: Request) -> bool:
+        """Whoever wins the INSERT, the row is there afterwards, and the next look finds it; True: we did."""
+        won = await self._s.db.run(
             self._s.store.queue,
             view.device.id,
             queue.generation,
@@ -243,6 +247,7 @@ class Vend:
             replaces=queue.replaces,
         )
         self._s.wake_worker()
+        return won
 
     async def _hand_over(self, issuance: Issuance, want: int) -> Answer | None:
         bundle = await self._s.db.run(self._bundle, issuance, want)

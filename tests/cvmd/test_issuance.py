@@ -182,6 +182,24 @@ def test_inv4_the_digest_of_what_the_device_holds(seen: View, held: Certificate 
     assert answer(seen, request, held) == decision
 
 
+def test_an_expired_offer_is_neither_acknowledged_nor_a_successor() -> None:
+    expired, inactive = replace(OFFERED, expires_us=NOW), certificate(NEW, CertificateStatus.INACTIVE)
+    assert answer_ack(view(expired), NEW, inactive) == Refuse(Kind.STALE)
+    assert answer(view(expired), replace(ASK, have=NEW), inactive) == Refuse(Kind.STALE)
+    held = certificate(OLD, CertificateStatus.ACTIVE)
+    assert answer(view(expired, active=OLD, activations=1), replace(ASK, have=OLD), held) == Done(OLD)
+
+
+def test_an_expired_offer_is_replaced_under_the_rules_of_a_new_one() -> None:
+    expired = issuance(State.OFFERED, BY_CSR, public_key_id=b"1" * 32, certificate_id=NEW, expires_us=NOW)
+    asks = Request(WITHOUT_KEY, OLD, True, None, None)
+    held = certificate(OLD, CertificateStatus.ACTIVE)
+    window = view(expired, active=OLD, activations=1, reissue_until_us=NOW + US)
+    assert answer(window, asks, held) == Refuse(Kind.CSR_NEEDED)
+    with_csr = replace(asks, csr_der=b"csr", public_key_id=b"1" * 32)
+    assert answer(window, with_csr, held) == Queue(2, replaces=3)
+
+
 def test_renew_is_granted_by_the_reissue_limit_alone() -> None:
     held, request = certificate(NEW, CertificateStatus.ACTIVE), replace(ASK, have=NEW, renew=True)
     assert answer(view(ACTIVE, active=NEW, activations=1), request, held) == Done(NEW)

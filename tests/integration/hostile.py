@@ -44,8 +44,11 @@ def attacked(directory: Path, **settings: Any) -> Iterator[Stack]:
         listen__max_per_source=1000,
         **settings,
     )
-    with stack:
+    try:
+        stack.__enter__()
         yield with_products(stack)
+    finally:
+        stack.close()
 
 
 @contextmanager
