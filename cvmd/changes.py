@@ -48,6 +48,7 @@ class Changes:
 
     def moved(self, issuance_id: int) -> None:
         """Wake those who wait for this row."""
+        self._seen.pop(issuance_id, None)
         for waiter in self._waiters.pop(issuance_id, ()):
             if not waiter.done():
                 waiter.set_result(None)

@@ -284,6 +284,7 @@ class Connection(asyncio.Protocol):
         self._note(status=Status.DEADLINE.name, reason="the device took too long", level=logging.WARNING)
         if session is not None and self._authentic and not session.ended:
             session.send_refuse(Status.DEADLINE, Stage.DELIVER, 1)
+            self._abandon()  # what is under way has nobody to answer any more
             self._flush()
         if transport is not None:
             # close() would wait for a peer that takes nothing; what fits the socket's buffer has gone out.
