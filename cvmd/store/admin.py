@@ -135,6 +135,18 @@ _CERTIFICATES = select(*rows.CERTIFICATE).where(certificates.c.device_id == give
 _OF_SERIAL = update(devices).where(devices.c.serial == given("which"))
 _SET_DISABLED = _OF_SERIAL.values(disabled=given("to"), updated_us=NOW)
 _OPEN_WINDOW = _OF_SERIAL.values(reissue_until_us=NOW + given("for_us"), updated_us=NOW)
+# A claim has no place on a failed row; the state to resume in stays, so that SQL's order of assignment is no matter.
+_RETRY = (
+    update(issuances)
+    .where(
+        issuances.c.state == State.FAILED,
+        issuances.c.device_id.in_(select(devices.c.id).where(devices.c.serial == given("which"))),
+    )
+    .values(
+        state=issuances.c.resume_state, fault=None, fault_detail=None, unknown_attempts=0, not_before_us=0,
+        updated_us=NOW,
+    )
+)  # fmt: skip
 
 
 class DeviceRows:
@@ -205,6 +217,12 @@ class DeviceRows:
         """For so long the re-issue limit does not bind this device; 0 closes the window."""
         if not self._database.statement(lambda t: t.change(_OPEN_WINDOW, which=serial, for_us=for_s * US)):
             raise ConfigError(_no_such(serial))
+
+    def retry(self, serial: bytes) -> None:
+        """Carry a failed issuance on where it stopped, once what was wrong with it is mended."""
+        if not self._database.statement(lambda t: t.change(_RETRY, which=serial)):
+            self.show_device(serial)  # says so if there is no such device
+            raise ConfigError(f"device {serial.decode()}: nothing of it has failed; see `cvmd devices show`")
 
 
 class AdminStore(DeviceRows, ProductRows, DeploymentRow):

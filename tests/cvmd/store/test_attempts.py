@@ -1,6 +1,8 @@
 """Attempts: one open at a time, under one claim, within the quota."""
 
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 
 from cvmd.model import Outcome, State
 from cvmd.store import Database, Store
@@ -75,16 +77,22 @@ def test_a_refused_compare_and_set_takes_no_slot(scene: Scene) -> None:
     assert scene.sql("SELECT tat_us FROM pace") == before
 
 
-def _open_all(url: str) -> list[bool]:
-    """In a process of its own: try to open an attempt on every row."""
+_meeting: list[Barrier] = []
+
+
+def _meet(barrier: Barrier) -> None:
+    """Tell a process where the others wait."""
+    _meeting.append(barrier)
+
+
+def _open_all(url: str, first: int) -> list[bool]:
+    """In a process of its own: try to open an attempt on each of the 30 rows, from the `first` on."""
     database = Database(url)
     store = Store(database)
-    rows = [store.view(b"dev-%d" % number) for number in range(30)]
-    answers = [
-        store.open_attempt(view.issuance, a_claim(), key=a_key(), sealed_escrow=b"sealed key")
-        for view in rows
-        if view is not None and view.issuance is not None and view.issuance.state is State.QUEUED
-    ]
+    views = [store.view(b"dev-%d" % (number % 30)) for number in range(first, first + 30)]
+    issuances = [view.issuance for view in views if view is not None and view.issuance is not None]
+    _meeting[0].wait(60)
+    answers = [store.open_attempt(it, a_claim(), key=a_key(), sealed_escrow=b"sealed key") for it in issuances]
     database.close()
     return answers
 
@@ -95,12 +103,17 @@ def test_inv10_processes_together_hand_out_the_quota_and_none_twice(scene: Scene
     scene.admin.set_account("default", AccountRules(creates_per_s=20))
     file = scene.database.path
     url = f"sqlite:///{file}" if file else scene.database.engine.url.render_as_string(hide_password=False)
-    with ProcessPoolExecutor(3) as pool:
-        answers = [granted for process in pool.map(_open_all, [url] * 3) for granted in process]
+    spawned = get_context("spawn")
+    with ProcessPoolExecutor(3, spawned, initializer=_meet, initargs=(spawned.Barrier(3),)) as pool:
+        processes = pool.map(_open_all, [url] * 3, [0, 10, 20])
+        answers = [granted for process in processes for granted in process]
     opened, issuances = scene.sql("SELECT COUNT(*), COUNT(DISTINCT issuance_id) FROM attempts")[0]
     first_us, last_us = scene.sql("SELECT MIN(opened_us), MAX(opened_us) FROM attempts")[0]
+    interval_us = 50_000
     assert sum(answers) == opened == issuances
-    assert 20 <= opened <= 20 + 20 * (last_us - first_us) / 1_000_000 + 1
+    assert 20 <= opened <= 20 + (last_us - first_us) / interval_us + 1
+    # Each grant moved the tat on by one interval at least: two that read the same tat would have moved it once.
+    assert scene.sql("SELECT tat_us FROM pace")[0][0] >= first_us + (opened - 1) * interval_us
 
 
 # close_attempt
