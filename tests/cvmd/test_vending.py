@@ -1,0 +1,490 @@
+"""A vend on a real database, its rows moved by hand as a worker would; the devices' side is plain calls."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvmd.changes import Changes
+from cvmd.errors import Refusal
+from cvmd.issuer.keys import P256KeyMaker, sec1_to_pkcs8
+from cvmd.model import Auth, Created, Fault, Issuance, KeyPair, KeySource, Secret, State
+from cvmd.ports import Claim
+from cvmd.sealing import Sealer
+from cvmd.store import AdminStore, Database, Store, migrate
+from cvmd.store.admin import NewDevice
+from cvmd.store.products import AccountRules, ProductRules
+from cvmd.threads import Pool
+from cvmd.vending import Answer, AskAgain, Finished, HandOver, Services, Turns, Vend, VendingSettings
+from protocol.constants import Kind, ProofFlag, Stage, Status, Suite
+from protocol.messages import Proof
+from protocol.objects import parse, want_of
+
+SERIAL, TOKEN = b"SN-1", b"t" * 32
+ROOT_CA, ENDPOINT = b"root" * 50, "data.example.com"
+WITH_KEY = want_of([Kind.CERTIFICATE, Kind.KEY_SEC1_PKCS1])
+WITH_PKCS8 = want_of([Kind.CERTIFICATE, Kind.KEY_PKCS8])
+EVERYTHING = want_of([Kind.CERTIFICATE, Kind.KEY_SEC1_PKCS1, Kind.ROOT_CA, Kind.ENDPOINT, Kind.THING_NAME])
+WITHOUT_KEY = want_of([Kind.CERTIFICATE])
+LONG_S = 60.0
+"""Longer than any test: what is held this long ends because a row moved."""
+
+
+def proof(want: int = WITH_KEY, have: bytes | None = None, csr: bytes | None = None) -> Proof:
+    flags = ProofFlag.HAVE * (have is not None) | ProofFlag.CSR * (csr is not None)
+    return Proof(flags, want, 65535, have, csr)
+
+
+@dataclass
+class Node:
+    """The services of a node, and the hand that does its worker's work."""
+
+    store: Store
+    admin: AdminStore
+    sealer: Sealer
+    services: Services
+    woken: asyncio.Event
+    key: KeyPair | None = None
+
+    def vend(self, serial: bytes = SERIAL, suite: Suite = Suite.NOISE, max_wait_s: int = 600) -> Vend:
+        return Vend(self.services, serial, suite, max_wait_s)
+
+    async def known(self, serial: bytes = SERIAL, suite: Suite = Suite.NOISE, max_wait_s: int = 600) -> Vend:
+        """A vend whose device has proved itself."""
+        vend = self.vend(serial, suite, max_wait_s)
+        assert (await vend.look_up()).known
+        return vend
+
+    def row(self, serial: bytes = SERIAL) -> Issuance | None:
+        view = self.store.view(serial)
+        assert view is not None
+        return view.issuance
+
+    async def queued(self) -> Issuance:
+        """The issuance that a vend has just told its worker of."""
+        await self.woken.wait()
+        self.woken.clear()
+        row = self.row()
+        assert row is not None
+        return row
+
+    def offer(self, row: Issuance) -> Issuance:
+        """From `queued` to `offered`."""
+        claim = Claim(os.urandom(16), 60, b"node" * 4)
+        self.key, escrow = None, None
+        if row.key_source.makes_key:
+            self.key = P256KeyMaker().make(self.sealer.subject(row.uid))
+            escrow = self.sealer.seal(self.key.key_der, table="issuances", column="sealed_escrow", row=row.uid)
+        assert self.store.open_attempt(row, claim, key=self.key, sealed_escrow=escrow)
+        der = b"certificate of " + row.uid
+        digest = hashlib.sha256(der).digest()
+        created = Created(digest, f"arn:aws:iot:eu-west-1:123456789012:cert/{digest.hex()}", der)
+        assert self.store.record_created(self._now(), claim, created, endpoint=ENDPOINT, root_ca_der=ROOT_CA)
+        assert self.store.record_offered(self._now(), claim)
+        return self._now()
+
+    def activate(self, row: Issuance) -> None:
+        """From `acked` to `active`."""
+        claim = Claim(os.urandom(16), 60, b"node" * 4)
+        assert self.store.take(row, claim)
+        assert self.store.record_active(self._now(), claim)
+
+    def _now(self) -> Issuance:
+        row = self.row()
+        assert row is not None
+        return row
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database(f"sqlite:///{tmp_path / 'cvmd.db'}")
+    migrate(made)
+    yield made
+    made.close()
+
+
+@asynccontextmanager
+async def a_node(
+    database: Database, *, hold_s: float = LONG_S, trusted: bool = False, **rules: Any
+) -> AsyncIterator[Node]:
+    store, admin, sealer = Store(database), AdminStore(database), Sealer(Secret(bytes(range(32))))
+    admin.set_account("default", AccountRules(creates_per_s=1))
+    admin.add_product("sensor", replace(ProductRules(), **rules))
+    enrol(admin, sealer, SERIAL)
+    db, woken = Pool("db", 2), asyncio.Event()
+    changes = Changes(store, db, poll_s=0.01)
+    services = Services(
+        store, db, sealer, P256KeyMaker.check_csr, sec1_to_pkcs8, changes, Turns(store, db), woken.set,
+        VendingSettings(hold_s, trusted),
+    )  # fmt: skip
+    polling = asyncio.create_task(changes.run())
+    try:
+        yield Node(store, admin, sealer, services, woken)
+    finally:
+        polling.cancel()
+        with suppress(asyncio.CancelledError):
+            await polling
+        db.close()
+
+
+def enrol(admin: AdminStore, sealer: Sealer, serial: bytes) -> None:
+    sealed = sealer.seal(Secret(TOKEN), table="devices", column="sealed_token", row=serial)
+    admin.add_device("sensor", NewDevice(serial, "thing", "policy", sealed))
+
+
+def run(database: Database, test: Callable[[Node], Coroutine[Any, Any, None]], **settings: Any) -> None:
+    """`test` with a node of its own; nothing in here takes 20 s unless it hangs."""
+
+    async def with_node() -> None:
+        async with asyncio.timeout(20), a_node(database, **settings) as node:
+            await test(node)
+
+    asyncio.run(with_node())
+
+
+def refused(answer: Answer) -> tuple[Status, Stage]:
+    assert isinstance(answer, Refusal), answer
+    return answer.status, answer.stage
+
+
+async def handed_over(node: Node, want: int = WITH_KEY) -> tuple[Vend, HandOver]:
+    """A vend that has its bundle."""
+    vend = await node.known()
+    asking = asyncio.create_task(vend.ask(proof(want)))
+    node.offer(await node.queued())
+    answer = await asking
+    assert isinstance(answer, HandOver), answer
+    return vend, answer
+
+
+# Authentication.
+
+
+def test_inv8_who_is_not_known_gets_a_decoy(database: Database) -> None:
+    async def test(node: Node) -> None:
+        credentials = await node.vend().look_up()
+        assert (credentials.known, credentials.token) == (True, Secret(TOKEN))
+        stranger = await node.vend(b"SN-2").look_up()
+        assert (stranger.known, len(stranger.token.reveal())) == (False, 32)
+        assert (await node.vend(b"sn-1").look_up()).known is False
+        node.admin.set_disabled(SERIAL, True)
+        assert (await node.vend().look_up()).known is False
+
+    run(database, test)
+
+
+def test_inv8_every_look_up_is_one_query_and_one_unsealing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(node: Node) -> None:
+        done: list[str] = []
+
+        def counted(owner: type, name: str) -> None:
+            real = getattr(owner, name)
+
+            def call(*args: Any, **kwargs: Any) -> Any:
+                done.append(name)
+                return real(*args, **kwargs)
+
+            monkeypatch.setattr(owner, name, call)
+
+        counted(Store, "view")
+        counted(Sealer, "unseal")
+        enrol(node.admin, node.sealer, b"disabled")
+        node.admin.set_disabled(b"disabled", True)
+        for serial in (SERIAL, b"stranger", b"disabled"):
+            done.clear()
+            await node.vend(serial).look_up()
+            assert done == ["view", "unseal"], serial
+
+    run(database, test)
+
+
+def test_a_product_without_tokens_takes_no_token(database: Database) -> None:
+    async def test(node: Node) -> None:
+        assert (await node.vend().look_up()).known is False
+
+    run(database, test, auth=Auth.SERIAL)
+
+
+def test_disabled_while_it_waited_is_refused_at_the_next_look(database: Database) -> None:
+    async def test(node: Node) -> None:
+        vend = await node.known()
+        asking = asyncio.create_task(vend.ask(proof()))
+        row = await node.queued()
+        node.admin.set_disabled(SERIAL, True)
+        node.offer(row)
+        assert refused(await asking) == (Status.AUTH, Stage.PROOF)
+
+    run(database, test)
+
+
+# Queueing and waiting.
+
+
+def test_ask_queues_once_and_is_held_until_the_row_moves(database: Database) -> None:
+    async def test(node: Node) -> None:
+        vend = await node.known()
+        asking = asyncio.create_task(vend.ask(proof()))
+        row = await node.queued()
+        assert (row.state, row.generation) == (State.QUEUED, 1)
+        second = asyncio.create_task((await node.known()).ask(proof()))
+        await asyncio.wait([asking, second], timeout=0.1)
+        assert not asking.done()
+        assert not second.done()
+        assert not node.woken.is_set()
+        row = node.offer(row)
+        answers = await asyncio.gather(asking, second)
+        assert [each.certificate_id for each in answers if isinstance(each, HandOver)] == [row.certificate_id] * 2
+        assert row.generation == 1
+
+    run(database, test)
+
+
+def test_ask_again_when_it_was_held_long_enough(database: Database) -> None:
+    async def test(node: Node) -> None:
+        vend = await node.known()
+        assert await vend.ask(proof()) == AskAgain(0)
+        assert await vend.ask(None) == AskAgain(0)
+        row = node.offer(await node.queued())
+        answer = await vend.ask(None)
+        assert isinstance(answer, HandOver)
+        assert (answer.certificate_id, row.generation) == (row.certificate_id, 1)
+
+    run(database, test, hold_s=0.05)
+
+
+def test_a_device_that_will_not_wait_is_sent_away_but_stays_queued(database: Database) -> None:
+    async def test(node: Node) -> None:
+        vend = await node.known(max_wait_s=0)
+        assert refused(await vend.ask(proof())) == (Status.TURN, Stage.QUEUE)
+        row = node.row()
+        assert row is not None
+        assert row.state is State.QUEUED
+
+    run(database, test, hold_s=0.05)
+
+
+def test_a_queue_longer_than_the_device_waits_is_told_at_once(database: Database) -> None:
+    async def test(node: Node) -> None:
+        for number in range(5):
+            enrol(node.admin, node.sealer, b"other-%d" % number)
+            view = node.store.view(b"other-%d" % number)
+            assert view is not None
+            assert node.store.queue(
+                view.device.id, 1, uid=os.urandom(16), csr_der=None, public_key_id=None, replaces=None
+            )
+        answer = await (await node.known(max_wait_s=3)).ask(proof())
+        assert refused(answer) == (Status.TURN, Stage.QUEUE)
+        assert isinstance(answer, Refusal)
+        assert 3 < answer.retry_s <= 6
+        waits = asyncio.create_task((await node.known(max_wait_s=60)).ask(proof()))
+        node.offer(await node.queued())
+        assert isinstance(await waits, HandOver)
+
+    run(database, test)
+
+
+def test_draining_is_told_to_who_waits_and_to_who_comes(database: Database) -> None:
+    async def test(node: Node) -> None:
+        vend = await node.known()
+        asking = asyncio.create_task(vend.ask(proof()))
+        await node.queued()
+        node.services.changes.drain()
+        assert refused(await asking) == (Status.DRAINING, Stage.QUEUE)
+        assert refused(await (await node.known()).ask(proof())) == (Status.DRAINING, Stage.QUEUE)
+
+    run(database, test)
+
+
+def test_a_failed_issuance_is_told_as_what_a_person_must_mend(database: Database) -> None:
+    async def test(node: Node) -> None:
+        vend = await node.known()
+        asking = asyncio.create_task(vend.ask(proof()))
+        assert node.store.fail(await node.queued(), None, Fault.POLICY_MISSING, "no such policy")
+        answer = await asking
+        assert refused(answer) == (Status.MAPPING, Stage.ATTACH)
+        assert isinstance(answer, Refusal)
+        assert answer.detail == 2
+
+    run(database, test)
+
+
+# The bundle.
+
+
+def test_the_bundle_has_what_was_wanted_and_nothing_else(database: Database) -> None:
+    async def test(node: Node) -> None:
+        _, answer = await handed_over(node, EVERYTHING)
+        assert node.key is not None
+        everything = parse(answer.bundle.data)
+        assert everything == {
+            Kind.CERTIFICATE: everything[Kind.CERTIFICATE],
+            Kind.KEY_SEC1_PKCS1: node.key.key_der.reveal(),
+            Kind.ROOT_CA: ROOT_CA,
+            Kind.ENDPOINT: ENDPOINT.encode(),
+            Kind.THING_NAME: b"thing",
+        }
+        assert hashlib.sha256(everything[Kind.CERTIFICATE]).digest() == answer.certificate_id
+        for want in (WITH_KEY, WITH_PKCS8):
+            less = await (await node.known()).ask(proof(want))
+            assert isinstance(less, HandOver)
+            assert want_of(map(Kind, parse(less.bundle.data))) == want
+
+    run(database, test)
+
+
+@pytest.mark.parametrize("want", [EVERYTHING, WITH_PKCS8])
+def test_inv4_the_bundle_is_the_same_bytes_whenever_it_is_asked_for(database: Database, want: int) -> None:
+    async def test(node: Node) -> None:
+        vend, first = await handed_over(node, want)
+        assert await vend.ask(None) == first
+        assert await (await node.known()).ask(proof(want)) == first
+
+    run(database, test)
+
+
+def test_the_key_as_pkcs8(database: Database) -> None:
+    async def test(node: Node) -> None:
+        _, answer = await handed_over(node, WITH_PKCS8)
+        assert node.key is not None
+        objects = parse(answer.bundle.data)
+        assert set(objects) == {Kind.CERTIFICATE, Kind.KEY_PKCS8}
+        assert objects[Kind.KEY_PKCS8] == sec1_to_pkcs8(node.key.key_der).reveal()
+
+    run(database, test)
+
+
+def test_asking_for_the_bundle_moves_its_expiry_on(database: Database) -> None:
+    async def test(node: Node) -> None:
+        await handed_over(node)
+        before = node.row()
+        await (await node.known()).ask(proof())
+        after = node.row()
+        assert before is not None
+        assert before.expires_us is not None
+        assert after is not None
+        assert after.expires_us is not None
+        assert after.expires_us > before.expires_us
+
+    run(database, test)
+
+
+# What may not be asked: judged before anything is queued.
+
+
+@pytest.mark.parametrize(
+    ("suite", "trusted", "rules", "asks", "status"),
+    [
+        (Suite.MAC, False, {}, proof(), Status.CHANNEL),
+        (Suite.NOISE, False, {}, proof(WITHOUT_KEY), Status.WANT),
+        (Suite.NOISE, False, {}, proof(csr=b"csr"), Status.CSR_UNWANTED),
+        (Suite.NOISE, False, {"key_source": KeySource.DEVICE_CSR}, proof(WITHOUT_KEY), Status.CSR_NEEDED),
+        (Suite.MAC, False, {"key_source": KeySource.DEVICE_CSR}, proof(WITHOUT_KEY, csr=b"csr"), Status.CSR_BAD),
+        (Suite.MAC, True, {}, proof(), None),
+        (Suite.NOISE, False, {}, proof(), None),
+    ],
+)
+def test_what_is_refused_is_never_queued(
+    database: Database, suite: Suite, trusted: bool, rules: dict[str, Any], asks: Proof, status: Status | None
+) -> None:
+    async def test(node: Node) -> None:
+        answer = await (await node.known(suite=suite)).ask(asks)
+        if status is None:
+            assert answer == AskAgain(0)
+            assert node.row() is not None
+        else:
+            assert refused(answer) == (status, Stage.PROOF)
+            assert node.row() is None
+
+    run(database, test, hold_s=0.05, trusted=trusted, **rules)
+
+
+def test_a_key_of_the_devices_own_goes_over_any_channel(database: Database) -> None:
+    async def test(node: Node) -> None:
+        csr = P256KeyMaker().make(SERIAL.decode())
+        asking = asyncio.create_task((await node.known(suite=Suite.MAC)).ask(proof(WITHOUT_KEY, csr=csr.csr_der)))
+        row = await node.queued()
+        assert (row.csr_der, row.public_key_id) == (csr.csr_der, csr.public_key_id)
+        node.offer(row)
+        answer = await asking
+        assert isinstance(answer, HandOver)
+        assert set(parse(answer.bundle.data)) == {Kind.CERTIFICATE}
+
+    run(database, test, key_source=KeySource.DEVICE_CSR)
+
+
+# Acknowledging.
+
+
+def test_an_acknowledged_certificate_is_done_when_it_is_active(database: Database) -> None:
+    async def test(node: Node) -> None:
+        vend, answer = await handed_over(node)
+        acking = asyncio.create_task(vend.acknowledge(answer.certificate_id))
+        row = await node.queued()
+        assert (row.state, row.sealed_escrow) == (State.ACKED, None)
+        await asyncio.wait([acking], timeout=0.1)
+        assert not acking.done()
+        node.activate(row)
+        done = await acking
+        assert isinstance(done, Finished)
+        assert (done.certificate_id, done.connect_after_s) == (answer.certificate_id, 7)
+        view = node.store.view(SERIAL)
+        assert view is not None
+        assert 0 <= view.now_us // 1_000_000 - done.time_s <= 20
+        assert view.active == answer.certificate_id
+
+    run(database, test, connect_after_s=7)
+
+
+def test_inv4_an_ack_is_asked_again_until_it_is_active(database: Database) -> None:
+    async def test(node: Node) -> None:
+        vend = await node.known()
+        assert await vend.ask(proof()) == AskAgain(0)
+        row = node.offer(await node.queued())
+        assert row.certificate_id is not None
+        assert isinstance(await vend.ask(None), HandOver)
+        assert await vend.acknowledge(row.certificate_id) == AskAgain(0)
+        row = await node.queued()
+        assert row.certificate_id is not None
+        # Also by a device that lost its power meanwhile, and says what it holds.
+        assert await (await node.known()).ask(proof(have=row.certificate_id)) == AskAgain(0)
+        node.activate(row)
+        assert isinstance(await vend.acknowledge(row.certificate_id), Finished)
+        assert isinstance(await (await node.known()).ask(proof(have=row.certificate_id)), Finished)
+
+    run(database, test, hold_s=0.05)
+
+
+def test_an_ack_of_another_digest_changes_nothing(database: Database) -> None:
+    async def test(node: Node) -> None:
+        vend, answer = await handed_over(node)
+        assert refused(await vend.acknowledge(bytes(32))) == (Status.STALE, Stage.DELIVER)
+        row = node.row()
+        assert row is not None
+        assert row.state is State.OFFERED
+        assert await vend.ask(None) == answer
+
+    run(database, test)
+
+
+def test_a_device_that_has_its_certificate_gets_no_other(database: Database) -> None:
+    async def test(node: Node) -> None:
+        vend, answer = await handed_over(node)
+        acking = asyncio.create_task(vend.acknowledge(answer.certificate_id))
+        node.activate(await node.queued())
+        await acking
+        assert refused(await (await node.known()).ask(proof())) == (Status.ISSUED, Stage.PROOF)
+        unknown = await (await node.known()).ask(proof(have=bytes(32)))
+        assert refused(unknown) == (Status.ISSUED, Stage.PROOF)
+        assert isinstance(unknown, Refusal)
+        assert unknown.detail == 1
+        row = node.row()
+        assert row is not None
+        assert row.generation == 1
+
+    run(database, test)
