@@ -71,15 +71,15 @@ _TABLE: dict[Kind, Refusal] = {
         ),
         (
             Kind.THING_MISSING, _S.MAPPING, _G.ATTACH, 300, 1, _E,
-            "AWS IoT has no such thing: create it there, or map the device to another",
+            "AWS IoT has no such thing: create it there, then `cvmd devices retry SERIAL`",
         ),
         (
             Kind.POLICY_MISSING, _S.MAPPING, _G.ATTACH, 300, 2, _E,
-            "AWS IoT has no such policy: create it there, or map the device to another",
+            "AWS IoT has no such policy: create it there, then `cvmd devices retry SERIAL`",
         ),
         (
             Kind.THING_OCCUPIED, _S.MAPPING, _G.ATTACH, 300, 3, _E,
-            "the thing has an ACTIVE certificate that is not this device's: detach it, or --share-things",
+            "the thing has an ACTIVE certificate that is not this device's: detach it, then `cvmd devices retry`",
         ),
         (
             Kind.CHANNEL, _S.CHANNEL, _G.PROOF, 3600, 0, _E,
@@ -88,7 +88,7 @@ _TABLE: dict[Kind, Refusal] = {
         (Kind.QUOTA, _S.QUOTA, _G.CREATE, 3600, 0, _E, "a limit of the AWS account is reached"),
         (
             Kind.ATTEMPTS, _S.BACKEND, _G.CREATE, 3600, 0, _E,
-            "the Create calls ended without a usable outcome: see `cvmd devices show`",
+            "the Create calls ended without a usable outcome: `cvmd devices show`, then `retry`",
         ),
         (Kind.WANT, _S.WANT, _G.PROOF, 3600, 0, _W, "want does not fit the product's key source"),
         (Kind.CSR_NEEDED, _S.CSR_NEEDED, _G.PROOF, 3600, 0, _W, "key source device-csr: PROOF needs a CSR"),

@@ -127,7 +127,10 @@ def _keep(stack: Stack) -> None:
         f"Logs, database and keys are in {stack.directory}.",
         flush=True,
     )
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    # Blocked, they wait for sigwait, and a shell that ignored SIGINT for a background job does not matter.
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    signal.sigwait(ends)
 
 
 def _quiet(_line: str) -> None:

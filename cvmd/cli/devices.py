@@ -24,15 +24,16 @@ _PAGE: Final = 500
 
 
 def add_to(nouns: Subparsers) -> None:
-    """The verbs `add`, `list`, `show`, `disable`, `enable` and `reissue`."""
+    """The verbs `add`, `list`, `show`, `disable`, `enable`, `retry` and `reissue`."""
     verbs = add_noun(nouns, "devices", "import, list, disable and recover devices")
     _add_arguments(add_verb(verbs, "add", _add, "import a device"))
     _list_arguments(add_verb(verbs, "list", _list, "list devices in the order of their serials"))
     show = add_verb(verbs, "show", _show, "print a device, its issuances and its certificates")
     disable = add_verb(verbs, "disable", _disable, "refuse a device from now on; its certificate stays")
     enable = add_verb(verbs, "enable", _enable, "let a disabled device call again")
+    retry = add_verb(verbs, "retry", _retry, "carry a failed issuance on, once thing, policy or account is mended")
     reissue = add_verb(verbs, "reissue", _reissue, "let a device have a new certificate beyond its product's limit")
-    for verb in (show, disable, enable, reissue):
+    for verb in (show, disable, enable, retry, reissue):
         verb.add_argument("serial", type=argument.serial)
     add_json(show)
     reissue.add_argument(
@@ -144,6 +145,12 @@ def _enable(arguments: argparse.Namespace) -> Exit:
 def _set_disabled(arguments: argparse.Namespace, disabled: bool) -> Exit:
     with admin_store(config.load(arguments.config)) as store:
         store.set_disabled(arguments.serial.encode(), disabled)
+    return Exit.DONE
+
+
+def _retry(arguments: argparse.Namespace) -> Exit:
+    with admin_store(config.load(arguments.config)) as store:
+        store.retry(arguments.serial.encode())
     return Exit.DONE
 
 

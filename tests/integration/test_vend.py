@@ -84,6 +84,12 @@ def test_inv9_a_mapping_that_aws_does_not_know(stack: Stack, missing: str, statu
     line = wait_for_line(stack, "SN-1")
     assert "AWS IoT has no such " + missing in line["reason"]
     assert "not-there" in stack.cvmd("devices", "show", "SN-1").stdout
+    # The operator does what the log says, and the very certificate that was made goes on.
+    (stack.aws.seed_things if missing == "thing" else stack.aws.seed_policies)(["not-there"])
+    stack.cvmd("devices", "retry", "SN-1")
+    assert vend_in_memory(options)[0].exit_code is Exit.DONE
+    assert stack.aws.calls("CreateCertificateFromCsr") == 1
+    assert stack.cvmd("devices", "retry", "SN-1", check=False).returncode == 1
 
 
 def test_inv8_unknown_serial_wrong_token_and_disabled_device_are_one_answer(stack: Stack) -> None:

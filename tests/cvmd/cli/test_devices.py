@@ -214,6 +214,6 @@ def test_show_prints_for_people(add: Cli, admin: Cli) -> None:
     assert "thing-A1" in printed
 
 
-@pytest.mark.parametrize("verb", ["show", "disable", "enable", "reissue"])
+@pytest.mark.parametrize("verb", ["show", "disable", "enable", "retry", "reissue"])
 def test_a_device_that_is_not_there_is_code_1(admin: Cli, verb: str) -> None:
     assert "there is no device 'A1'" in admin("devices", verb, "A1").complaint(1)
