@@ -37,7 +37,8 @@ class Changes:
         waiter: asyncio.Future[None] = self._loop.create_future()
         waiters = self._waiters.setdefault(issuance.id, set())
         waiters.add(waiter)
-        self._seen[issuance.id] = issuance.updated_us
+        # Of two who wait, the one who saw less: else the poll would compare with what only the other knows.
+        self._seen[issuance.id] = min(issuance.updated_us, self._seen.get(issuance.id, issuance.updated_us))
         try:
             await asyncio.wait([waiter], timeout=max(timeout_s, 0))
         finally:

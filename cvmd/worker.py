@@ -36,6 +36,7 @@ _WAIT_S = {
 }
 """Seconds until a row is tried again whose AWS call failed by no fault of its own."""
 _INTERNAL_ERROR_REST_S = 30.0
+_RECORD_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,8 @@ class Worker:
             for issuance in await self._pool.run(self._store.due, limit)
             if issuance.id not in self._resting_until_s and self._paused_until_s.get(issuance.account.id, 0) <= now_s
         ]
+        if self._stopping:  # while this was looking
+            return
         ready = [issuance for issuance in due if issuance.id not in self._in_hand]
         # A row in hand that is due again: its device was quicker with the ACK than we with putting it down.
         self._more_due = len(ready) > free or len(ready) < len(due)
@@ -259,6 +262,7 @@ class Worker:
                 )  # fmt: skip
                 if time.monotonic() > hold.until_s:
                     raise
+                time.sleep(_RECORD_AGAIN_S)  # a full disk answers at once, and would be asked in a hot loop
 
     def _create_failed(self, issuance: Issuance, hold: Hold, error: IssuerError) -> None:
         fault = fault_of(error.fault, issuance.state)

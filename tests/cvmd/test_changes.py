@@ -1,6 +1,7 @@
 """Who waits for a row is woken by its move, be it here or on another node."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -11,8 +12,7 @@ import pytest
 from cvmd.changes import Changes
 from cvmd.model import Issuance
 from cvmd.ports import StoreDown
-from cvmd.store import AdminStore, Store, migrate
-from cvmd.store.products import ProductRules
+from cvmd.store import AdminStore, Store
 from cvmd.threads import Pool
 from tests.cvmd.store.conftest import LosingDatabase, Scene, a_claim, a_key
 
@@ -37,12 +37,9 @@ class CountingStore(Store):
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    database = LosingDatabase(f"sqlite:///{tmp_path / 'cvmd.db'}")
-    migrate(database)
-    made = Scene(database, CountingStore(database), AdminStore(database))
-    made.admin.add_product("sensor", ProductRules())
-    yield made
+def scene(migrated: Path, tmp_path: Path) -> Iterator[Scene]:
+    database = LosingDatabase(f"sqlite:///{shutil.copy(migrated, tmp_path)}")
+    yield Scene(database, CountingStore(database), AdminStore(database))
     database.close()
 
 
@@ -156,6 +153,17 @@ def test_inv10_a_move_before_the_wait_is_found_too(scene: Scene) -> None:
         await changes.wait(row, 2 * LONG_S)
 
     with_changes(scene, test, poll_s=0.01)
+
+
+def test_inv10_who_saw_less_is_woken_though_another_saw_more(scene: Scene) -> None:
+    row = scene.queued()
+    open_elsewhere(scene, row)
+
+    async def test(changes: Changes) -> None:
+        async with waiting(changes, row, scene.now(row.serial)):
+            pass
+
+    with_changes(scene, test, poll_s=0.05)
 
 
 def test_nothing_is_asked_while_nobody_waits(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

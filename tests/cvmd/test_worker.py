@@ -1,0 +1,285 @@
+"""A worker on a real database: what it asks of AWS and in which order, and what each failure leaves in the row."""
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_private_key
+
+from cvmd.errors import IssuerFault
+from cvmd.issuance import BACKOFF_S, MAX_UNKNOWN_ATTEMPTS
+from cvmd.model import US, CertificateStatus, Fault, Issuance, KeySource, Outcome, Reason, State
+from cvmd.ports import StoreDown
+from cvmd.store.products import ProductRules
+from tests.cvmd.conftest import Bench, an_error
+from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, a_certificate, a_claim, a_key
+
+ATTACH = {"attach_thing", "attach_policy", "thing_principals"}
+"""What goes on side by side."""
+FOREIGN = a_certificate()
+
+# queued → offered
+
+
+def test_a_queued_row_is_carried_to_offered(bench: Bench) -> None:
+    row = bench.carry(bench.scene.queued())
+    assert bench.log[:6] == ["describe_endpoint", "remember_endpoint", "open_attempt", "create", "record_created",
+                             "certificate_of"]  # fmt: skip
+    assert set(bench.log[6:-1]) == ATTACH
+    assert bench.log[-1] == "record_offered"
+    assert (row.state, row.claim, row.attempt_open) == (State.OFFERED, None, False)
+    assert bench.scene.outcomes(row.serial) == [Outcome.DONE]
+
+
+def test_what_is_offered_is_the_certificate_and_the_key_that_was_asked_for(bench: Bench) -> None:
+    row = bench.carry(bench.scene.queued())
+    offer = bench.scene.store.offer(row.id)
+    assert offer is not None
+    assert (offer.cert_der, offer.endpoint, offer.root_ca_der) == (b"certificate", ENDPOINT, ROOT_CA)
+    assert row.csr_der is not None
+    assert row.sealed_escrow is not None
+    csr = x509.load_der_x509_csr(row.csr_der)
+    assert [bench.sealer.owns_subject(str(name.value)) for name in csr.subject] == [row.uid]
+    escrow = bench.sealer.unseal(row.sealed_escrow, table="issuances", column="sealed_escrow", row=row.uid)
+    key = load_der_private_key(escrow.reveal(), None)
+    spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert key.public_key().public_bytes(*spki) == csr.public_key().public_bytes(*spki)
+
+
+def test_inv2_the_intent_is_committed_before_create_is_called(bench: Bench) -> None:
+    queued = bench.scene.queued()
+    seen: list[tuple[Issuance, bytes]] = []
+    bench.issuer.first["create"] = lambda _account, csr: seen.append((bench.scene.now(queued.serial), csr))
+    bench.carry(queued)
+    ((row, csr_der),) = seen
+    assert (row.state, row.attempt_open, row.attempts) == (State.INTENT, True, 1)
+    assert row.csr_der == csr_der
+    assert None not in (row.claim, row.sealed_escrow, row.public_key_id)
+
+
+def test_inv2_nobody_is_told_before_it_is_committed(bench: Bench) -> None:
+    row = bench.carry(bench.scene.queued())
+    assert bench.moved == [(row.id, State.OFFERED)]
+
+
+def test_a_device_s_own_csr_is_sent_as_it_is_and_nothing_is_escrowed(bench: Bench) -> None:
+    bench.scene.admin.set_product("sensor", ProductRules(key_source=KeySource.DEVICE_CSR))
+    asked: list[bytes] = []
+    bench.issuer.first["create"] = lambda _account, csr: asked.append(csr)
+    row = bench.carry(bench.scene.queued(csr_der=b"its csr", public_key_id=b"k" * 32))
+    assert asked == [b"its csr"]
+    assert (row.state, row.sealed_escrow) == (State.OFFERED, None)
+
+
+def test_the_endpoint_is_asked_once_for_all_workers(bench: Bench) -> None:
+    first, second = bench.scene.queued(), bench.scene.queued()
+    worker = bench.worker()
+    worker.carry(first)
+    worker.carry(second)
+    bench.worker().carry(bench.scene.queued())
+    assert bench.log.count("create") == 3
+    assert bench.log.count("describe_endpoint") == 1
+
+
+def test_inv2_nothing_is_begun_whose_bundle_could_not_be_built(bench: Bench) -> None:
+    queued = bench.scene.queued()
+    bench.issuer.raises("describe_endpoint", an_error(IssuerFault.ACCOUNT))
+    row = bench.carry(queued)
+    assert (row.state, row.attempts, bench.log) == (State.QUEUED, 0, ["describe_endpoint"])
+
+
+def test_inv10_a_row_that_another_took_first_is_left(bench: Bench) -> None:
+    queued = bench.scene.queued()
+    assert bench.scene.store.open_attempt(queued, a_claim(), key=a_key(), sealed_escrow=b"sealed key")
+    assert bench.carry(queued).attempts == 1
+    assert "create" not in bench.log
+    acked = bench.scene.acked()
+    assert bench.scene.store.take(acked, a_claim())
+    bench.carry(acked)
+    assert bench.log == ["take"]
+
+
+# Create, and how it fails
+
+
+def test_unknown_outcomes_back_off_and_end(bench: Bench) -> None:
+    row = bench.scene.queued()
+    bench.issuer.raises("create", *[an_error(IssuerFault.UNKNOWN)] * MAX_UNKNOWN_ATTEMPTS)
+    for wait_s in BACKOFF_S:
+        before_us = bench.now_us(row)
+        row = bench.carry_later(row)
+        assert (row.state, row.claim, row.attempt_open) == (State.INTENT, None, False)
+        assert before_us <= row.not_before_us - wait_s * US <= bench.now_us(row)
+    assert bench.scene.outcomes(row.serial) == [Outcome.UNKNOWN] * MAX_UNKNOWN_ATTEMPTS
+    row = bench.carry_later(row)
+    assert (row.state, row.fault) == (State.FAILED, Fault.ATTEMPTS_EXHAUSTED)
+    assert "create" not in bench.log
+    assert bench.moved == [(row.id, State.FAILED)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (IssuerFault.REJECTED, Fault.CSR_REFUSED),
+        (IssuerFault.KEY_MISMATCH, Fault.KEY_MISMATCH),
+    ],
+)
+def test_a_create_that_will_never_do_fails_the_issuance(bench: Bench, fault: IssuerFault, expected: Fault) -> None:
+    bench.issuer.raises("create", an_error(fault))
+    row = bench.carry(bench.scene.queued())
+    assert (row.state, row.fault, row.resume_state, row.claim) == (State.FAILED, expected, State.INTENT, None)
+    assert bench.scene.outcomes(row.serial) == [Outcome.REFUSED]
+    assert bench.moved == [(row.id, State.FAILED)]
+
+
+@pytest.mark.parametrize(
+    "fault", [IssuerFault.THROTTLED, IssuerFault.ACCOUNT, IssuerFault.QUOTA, IssuerFault.UNREACHABLE]
+)
+def test_a_create_that_had_no_effect_is_sent_again_with_the_same_key(bench: Bench, fault: IssuerFault) -> None:
+    bench.issuer.raises("create", an_error(fault))
+    waiting = bench.carry(bench.scene.queued())
+    assert (waiting.state, waiting.claim, waiting.unknown_attempts) == (State.INTENT, None, 0)
+    assert waiting.not_before_us > bench.now_us(waiting)
+    row = bench.carry_later(waiting)
+    assert row.state is State.OFFERED
+    assert (row.csr_der, row.sealed_escrow) == (waiting.csr_der, waiting.sealed_escrow)
+    assert bench.scene.outcomes(row.serial) == [Outcome.REFUSED, Outcome.DONE]
+
+
+def test_inv10_an_expired_lease_is_taken_over_and_its_attempt_closed_as_unknown(bench: Bench) -> None:
+    left = bench.scene.intent(claim=a_claim(lease_s=-1))
+    row = bench.carry(left)
+    assert bench.log == ["close_attempt"]
+    assert (row.state, row.claim, row.unknown_attempts) == (State.INTENT, None, 1)
+    row = bench.carry_later(row)
+    assert row.state is State.OFFERED
+    assert bench.scene.outcomes(row.serial) == [Outcome.UNKNOWN, Outcome.DONE]
+
+
+def test_a_certificate_is_held_on_to_while_the_database_is_down(bench: Bench) -> None:
+    bench.store.raises("record_created", StoreDown("gone"))
+    row = bench.carry(bench.scene.queued())
+    assert row.state is State.OFFERED
+    assert (bench.log.count("create"), bench.log.count("record_created")) == (1, 2)
+
+
+def test_it_is_given_up_with_the_lease_and_not_asked_in_a_hot_loop(bench: Bench) -> None:
+    queued = bench.scene.queued()
+    bench.store.raises("record_created", *[StoreDown("gone")] * 10_000)
+    with pytest.raises(StoreDown):
+        bench.carry(queued, lease_s=0.3, call_s=0)
+    assert 2 <= bench.log.count("record_created") < 100
+    assert bench.scene.now(queued.serial).attempt_open
+    assert bench.carry_later(queued).unknown_attempts == 1
+
+
+def test_a_certificate_whose_claim_was_lost_is_said_to_be_nobody_s(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    queued = bench.scene.queued()
+    bench.issuer.first["create"] = lambda *_: bench.scene.sql("UPDATE issuances SET claim = x'00'")
+    row = bench.carry(queued)
+    assert (row.state, row.claim, bench.log[-1]) == (State.INTENT, b"\0", "record_created")
+    assert "is nobody's now" in caplog.text
+
+
+def test_no_call_is_begun_that_the_lease_may_not_outlast(bench: Bench) -> None:
+    row = bench.carry(bench.scene.queued(), lease_s=1, call_s=2)
+    assert bench.log[-1] == "open_attempt"
+    assert (row.state, row.attempt_open) == (State.INTENT, True)
+    assert row.claim is not None
+
+
+# created → offered
+
+
+@pytest.mark.parametrize(
+    ("call", "fault", "expected"),
+    [
+        ("attach_policy", IssuerFault.POLICY_MISSING, Fault.POLICY_MISSING),
+        ("attach_thing", IssuerFault.THING_MISSING, Fault.THING_MISSING),
+        ("thing_principals", IssuerFault.THING_MISSING, Fault.THING_MISSING),
+        ("attach_policy", IssuerFault.REJECTED, Fault.REFUSED),
+    ],
+)
+def test_what_cannot_be_attached_fails_the_issuance(
+    bench: Bench, call: str, fault: IssuerFault, expected: Fault
+) -> None:
+    bench.issuer.raises(call, an_error(fault))
+    row = bench.carry(bench.scene.queued())
+    assert (row.state, row.fault, row.resume_state, row.claim) == (State.FAILED, expected, State.CREATED, None)
+    assert bench.scene.outcomes(row.serial) == [Outcome.DONE]
+    assert bench.moved == [(row.id, State.FAILED)]
+
+
+@pytest.mark.parametrize("call", sorted(ATTACH))
+@pytest.mark.parametrize("fault", [IssuerFault.THROTTLED, IssuerFault.UNKNOWN, IssuerFault.ACCOUNT])
+def test_attaching_is_repeated_without_another_create(bench: Bench, call: str, fault: IssuerFault) -> None:
+    bench.issuer.raises(call, an_error(fault))
+    waiting = bench.carry(bench.scene.queued())
+    assert (waiting.state, waiting.claim) == (State.CREATED, None)
+    assert waiting.not_before_us > bench.now_us(waiting)
+    row = bench.carry_later(waiting)
+    assert (row.state, row.certificate_id) == (State.OFFERED, waiting.certificate_id)
+    assert bench.log[0] == "take"
+    assert "create" not in bench.log
+
+
+def occupy(bench: Bench) -> None:
+    bench.plain.principals.append(FOREIGN.arn)
+    bench.plain.active.add(FOREIGN.certificate_id)
+
+
+def test_a_thing_with_a_foreign_active_certificate_is_occupied(bench: Bench) -> None:
+    occupy(bench)
+    row = bench.carry(bench.scene.queued())
+    assert (row.state, row.fault, row.resume_state) == (State.FAILED, Fault.THING_OCCUPIED, State.CREATED)
+
+
+@pytest.mark.parametrize("principal", [FOREIGN.arn, "arn:aws:cognito-identity:eu-west-1:123456789012:identitypool/p"])
+def test_a_principal_that_is_no_active_certificate_occupies_nothing(bench: Bench, principal: str) -> None:
+    bench.plain.principals.append(principal)
+    assert bench.carry(bench.scene.queued()).state is State.OFFERED
+
+
+def test_a_product_that_shares_things_does_not_look(bench: Bench) -> None:
+    bench.scene.admin.set_product("sensor", ProductRules(share_things=True))
+    occupy(bench)
+    assert bench.carry(bench.scene.queued()).state is State.OFFERED
+    assert "thing_principals" not in bench.log
+
+
+def test_the_device_s_own_active_certificate_does_not_occupy_its_thing(bench: Bench) -> None:
+    former = bench.scene.active()
+    assert former.certificate_id is not None
+    bench.plain.principals.append(f"arn:aws:iot:eu-west-1:123456789012:cert/{former.certificate_id.hex()}")
+    bench.plain.active.add(former.certificate_id)
+    assert bench.carry(bench.scene.queued(former.serial)).state is State.OFFERED
+
+
+# acked → active
+
+
+def test_inv3_what_was_acknowledged_is_activated(bench: Bench) -> None:
+    acked = bench.scene.acked()
+    row = bench.carry(acked)
+    assert bench.log == ["take", "activate", "record_active"]
+    assert bench.plain.active == {acked.certificate_id}
+    assert (row.state, row.claim) == (State.ACTIVE, None)
+    assert bench.moved == [(row.id, State.ACTIVE)]
+
+
+def test_inv1_the_former_certificate_retires_with_the_activation(bench: Bench) -> None:
+    former = bench.scene.active()
+    row = bench.carry(bench.scene.acked(former.serial))
+    found = {it.certificate_id: (it.status, it.reason) for it in bench.scene.admin.show_device(row.serial).certificates}
+    assert found[former.certificate_id] == (CertificateStatus.RETIRING, Reason.SUPERSEDED)
+    assert found[row.certificate_id] == (CertificateStatus.ACTIVE, None)
+
+
+@pytest.mark.parametrize("fault", [IssuerFault.THROTTLED, IssuerFault.UNKNOWN, IssuerFault.CONFLICT])
+def test_an_activation_that_failed_is_repeated(bench: Bench, fault: IssuerFault) -> None:
+    bench.issuer.raises("activate", an_error(fault))
+    waiting = bench.carry(bench.scene.acked())
+    assert (waiting.state, waiting.claim) == (State.ACKED, None)
+    assert waiting.not_before_us > bench.now_us(waiting)
+    assert bench.moved == []
+    assert bench.carry_later(waiting).state is State.ACTIVE
