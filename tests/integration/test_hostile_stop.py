@@ -2,11 +2,12 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
 import pytest
 from harness import MakeStack, with_products
-from hostile import CREATE, Line, Who, enrol, line, query, reaches, refused, states, vend
+from hostile import CREATE, Line, Who, attacked, enrol, line, query, reaches, refused, states, vend
 
 from protocol.constants import Stage, Status, Suite
 from protocol.messages import Done
@@ -136,3 +137,22 @@ def test_inv2_killed_inside_create(make_stack: MakeStack) -> None:
     [active] = [each for each in stack.aws.state()["certificates"] if each["status"] == "ACTIVE"]
     assert active["things"] == [f"thing-{who.serial.decode()}"]
     assert sum(bool(each["things"] or each["policies"]) for each in stack.aws.state()["certificates"]) == 1
+
+
+def test_inv9_the_sessions_deadline_ends_a_request_that_is_being_answered(tmp_path: Path) -> None:
+    """The answer that comes too late is for nobody, and is no internal error; the next session gets it."""
+    with attacked(tmp_path, deadlines__session_s=2.0) as stack:
+        who = enrol(stack)
+        stack.aws.fault(CREATE, "latency", delay_s=3.2)
+
+        async def attack() -> None:
+            async with line(stack, who) as end:
+                await waits(end, who, stack)
+                assert refused(await end.hear())[::3] == (Status.DEADLINE, True)
+                assert await end.closed()
+            await reaches(stack, who, "offered")
+            await vend(stack, who)
+
+        asyncio.run(attack())
+        assert stack.aws.calls(CREATE) == 1
+        assert [each for each in stack.log_lines() if "exception" in each] == []
