@@ -17,7 +17,7 @@ from typing import Any
 from cvmd.errors import Kind, Refusal, refusal
 from cvmd.ports import StoreDown
 from cvmd.vending import Answer, AskAgain, Finished, HandOver, Vend
-from protocol.constants import Stage, Status, Suite
+from protocol.constants import RETRY_S, Stage, Status, Suite
 from protocol.events import (
     AckReceived,
     Ended,
@@ -239,7 +239,7 @@ class Connection(asyncio.Protocol):
                 session.send_done(time_s, connect_after_s)
             case Refusal():
                 self._refuse(session, answer)
-        self._progress(answer.turn_s if isinstance(answer, AskAgain) else 0)
+        self._progress()
 
     def _refuse(self, session: ServerSession, no: Refusal) -> None:
         if session.ended:
@@ -269,12 +269,12 @@ class Connection(asyncio.Protocol):
         if session.ended:
             transport.close()
 
-    def _progress(self, turn_s: int = 0) -> None:
+    def _progress(self) -> None:
         """The device did its part: it has `progress_s` for the next one, within the session's own
         deadline."""
         deadlines = self._house.deadlines
         latest_s = self._began_s + deadlines.session_s
-        self.deadline_s = min(self._loop.time() + turn_s + deadlines.progress_s, latest_s)
+        self.deadline_s = min(self._loop.time() + deadlines.progress_s, latest_s)
 
     def expire(self, now_s: float) -> None:
         """The sweep found the deadline past. A request that is being answered has its own, shorter one."""
@@ -283,7 +283,7 @@ class Connection(asyncio.Protocol):
         session, transport = self._session, self._transport
         self._note(status=Status.DEADLINE.name, reason="the device took too long", level=logging.WARNING)
         if session is not None and self._authentic and not session.ended:
-            session.send_refuse(Status.DEADLINE, Stage.DELIVER, 1)
+            session.send_refuse(Status.DEADLINE, session.stage, RETRY_S[Status.DEADLINE])
             self._abandon()  # what is under way has nobody to answer any more
             self._flush()
         if transport is not None:

@@ -113,6 +113,11 @@ class ServerSession(Session[ServerState, ServerEvent]):
         """Whether the session is over: flush, then close."""
         return self.state is ServerState.END
 
+    @property
+    def stage(self) -> Stage:
+        """How far the session has come, as a refusal for a violation says it."""
+        return _STAGES[self.state]
+
     # What the device sends.
 
     def receive_data(self, data: bytes) -> None:
@@ -218,7 +223,7 @@ class ServerSession(Session[ServerState, ServerEvent]):
 
     def _give_up(self, error: RemoteProtocolError) -> None:
         """Refuse as far as a refusal can be believed here, and end."""
-        stage = _STAGES[self.state]
+        stage = self.stage
         self._events = [Ended(self._refuse_for(error, stage), stage, str(error))]
         self._buffer.clear()
 

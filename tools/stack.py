@@ -101,9 +101,13 @@ class Stack:
         self.port = 0
 
     def __enter__(self) -> Self:
-        self.start_standin()
-        self.set_up()
-        self.start_daemon()
+        try:
+            self.start_standin()
+            self.set_up()
+            self.start_daemon()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
