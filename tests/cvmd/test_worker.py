@@ -238,6 +238,7 @@ def test_a_thing_with_a_foreign_active_certificate_is_occupied(bench: Bench) -> 
 def test_a_principal_that_is_no_active_certificate_occupies_nothing(bench: Bench, principal: str) -> None:
     bench.plain.principals.append(principal)
     assert bench.carry(bench.scene.queued()).state is State.OFFERED
+    assert ("certificate_is_active" in bench.log) == (principal == FOREIGN.arn)
 
 
 def test_a_product_that_shares_things_does_not_look(bench: Bench) -> None:
