@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -84,6 +85,7 @@ class Worker:
         self._on_moved = on_moved
         self._pool = Pool("worker", settings.concurrency)
         self._beside = Pool("attach", 2 * settings.concurrency)
+        self._opening = threading.Lock()
         self._endpoints: dict[int, str] = {}
         self._woken = asyncio.Event()
         self._in_hand: set[int] = set()
@@ -225,8 +227,11 @@ class Worker:
         if issuance.csr_der is None:
             key = self._keys[issuance.key_source].make(self._sealing.subject(issuance.uid))
             sealed = self._sealing.seal(key.key_der, table="issuances", column="sealed_escrow", row=issuance.uid)
-        hold = self._hold()
-        if not self._store.open_attempt(issuance, hold.claim, key=key, sealed_escrow=sealed):
+        # Side by side the threads of a node would only make each other lose the account's quota and try again.
+        with self._opening:
+            hold = self._hold()
+            opened = self._store.open_attempt(issuance, hold.claim, key=key, sealed_escrow=sealed)
+        if not opened:
             return None
         if key is not None:
             issuance = replace(issuance, csr_der=key.csr_der, public_key_id=key.public_key_id)
