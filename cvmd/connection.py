@@ -162,6 +162,7 @@ class Connection(asyncio.Protocol):
                 self._begin(self._answer(session, self._acknowledging(digest)))
             case Restarted():
                 self._abandon()
+                self._fields = {}  # the line tells of the last session: no certificate beside another's serial
             case Ended(status, stage, reason):
                 self._abandon()
                 name = "SILENCE" if status is None else status.name
