@@ -152,7 +152,7 @@ _FAILED = {
     Fault.THING_OCCUPIED: Kind.THING_OCCUPIED,
     Fault.ATTEMPTS_EXHAUSTED: Kind.ATTEMPTS,
     Fault.KEY_MISMATCH: Kind.ATTEMPTS,
-    Fault.REFUSED: Kind.THING_MISSING,
+    Fault.REFUSED: Kind.REFUSED,
 }
 
 
@@ -195,7 +195,7 @@ def answer(view: View, request: Request, held: Certificate | None) -> Decision:
         case State.OFFERED:
             return Offer(issuance)
         case State.FAILED:
-            return Refuse(_FAILED[issuance.fault] if issuance.fault else Kind.INTERNAL)
+            return _refuse_failed(issuance)
         case _:
             return _queue(view, request)
 
@@ -218,6 +218,8 @@ def _answer_have(view: View, request: Request, held: Certificate | None) -> Deci
             return Acknowledge(issuance)  # past its expiry the store would take it no more
         if issuance.state is State.ACKED:
             return Wait(issuance)
+        if issuance.state is State.FAILED:  # after the ACK: the device has the only copy of its key, and keeps it
+            return _refuse_failed(issuance)
     if held.status is not CertificateStatus.ACTIVE:
         return Refuse(Kind.STALE)
     rotating = (
@@ -245,6 +247,10 @@ def _may_reissue(view: View) -> bool:
     if window_us is not None and view.now_us < window_us:
         return True
     return limit is None or view.device.activations <= limit
+
+
+def _refuse_failed(issuance: Issuance) -> Refuse:
+    return Refuse(_FAILED[issuance.fault] if issuance.fault else Kind.INTERNAL)
 
 
 def _expired(issuance: Issuance, now_us: int) -> bool:

@@ -223,7 +223,7 @@ class Vend:
         if isinstance(decision, Queue):
             # Once a session: else two lines with a key each would replace each other's issuance for ever.
             if self._queued:
-                return refusal(Kind.STALE, stage=Stage.QUEUE)
+                return refusal(Kind.TURN)
             self._queued = await self._queue(view, decision, request)
             return None
         if isinstance(decision, Offer):

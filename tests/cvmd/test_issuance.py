@@ -165,6 +165,12 @@ def test_reissue_limit_counts_after_the_first_active_one(limit: int | None, acti
             Wait(replace(OFFERED, state=State.ACKED)),
         ),
         (view(ACTIVE, active=NEW, activations=1), certificate(NEW, CertificateStatus.ACTIVE), Done(NEW)),
+        # Failed after the ACK: the device holds the only copy of its key, and must not be told to drop it.
+        (
+            view(replace(OFFERED, state=State.FAILED, fault=Fault.REFUSED)),
+            certificate(NEW, CertificateStatus.INACTIVE),
+            Refuse(Kind.REFUSED),
+        ),
         # A rotation is open: the next bundle, not "all is well".
         (
             view(OFFERED, active=OLD, activations=1),

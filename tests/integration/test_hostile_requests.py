@@ -365,7 +365,7 @@ def test_inv4_rival_keys_of_one_device_come_to_an_end(stack: Stack) -> None:
             await end.challenged()
             answer = await end.ask(end.proof(want=CERTIFICATE, limit=0, csr=csr_of(key, who)))
             if not isinstance(answer, Manifest):
-                assert refused(answer)[0] == Status.STALE
+                assert refused(answer)[0] == Status.TURN
             return isinstance(answer, Manifest)
 
     async def attack() -> None:
