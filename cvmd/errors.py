@@ -85,7 +85,7 @@ _TABLE: dict[Kind, Refusal] = {
             Kind.CHANNEL, _S.CHANNEL, _G.PROOF, 3600, 0, _E,
             "a server-made key may not leave in suite mac: use noise, or set listen.trusted_network = true",
         ),
-        (Kind.REFUSED, _S.BACKEND, _G.ACTIVATE, 3600, 0, _E, "AWS IoT refuses a call: `cvmd devices show`, then `retry`"),
+        (Kind.REFUSED, _S.BACKEND, _G.ACTIVATE, 3600, 0, _E, "AWS IoT refuses a call: see `cvmd devices show`"),
         (
             Kind.ATTEMPTS, _S.BACKEND, _G.CREATE, 3600, 0, _E,
             "the Create calls ended without a usable outcome: `cvmd devices show`, then `retry`",
