@@ -262,9 +262,12 @@ def test_a_device_that_will_not_wait_is_sent_away_but_stays_queued(database: Dat
     async def test(node: Node) -> None:
         vend = await node.known(max_wait_s=0)
         assert refused(await vend.ask(proof())) == (Status.TURN, Stage.QUEUE)
-        row = node.row()
-        assert row is not None
+        row = await node.queued()
         assert row.state is State.QUEUED
+        claim = Claim(os.urandom(16), 60, b"node" * 4)
+        assert node.store.open_attempt(row, claim, key=P256KeyMaker().make("cn"), sealed_escrow=b"sealed")
+        # Its turn has come, so it is held; but no longer than that.
+        assert refused(await (await node.known(max_wait_s=0)).ask(proof())) == (Status.TURN, Stage.CREATE)
 
     run(database, test, hold_s=0.05)
 
