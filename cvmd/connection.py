@@ -282,7 +282,8 @@ class Connection(asyncio.Protocol):
         if self._task is not None and not self._task.done() and now_s < self._began_s + self._house.deadlines.session_s:
             return
         session, transport = self._session, self._transport
-        self._note(status=Status.DEADLINE.name, reason="the device took too long", level=logging.WARNING)
+        if session is not None:  # else it never said a byte, and there is nothing to tell
+            self._note(status=Status.DEADLINE.name, reason="the device took too long", level=logging.WARNING)
         if session is not None and self._authentic and not session.ended:
             session.send_refuse(Status.DEADLINE, session.stage, RETRY_S[Status.DEADLINE])
             self._abandon()  # what is under way has nobody to answer any more

@@ -241,18 +241,25 @@ def test_a_lost_line_abandons_the_vend_and_reports() -> None:
 
 
 @pytest.mark.usefixtures("quick_sweep")
-@pytest.mark.parametrize("hello", [False, True])
-def test_who_does_not_prove_itself_in_time_is_hung_up_on(hello: bool) -> None:
+def test_who_does_not_prove_itself_in_time_is_hung_up_on() -> None:
     async def test(node: Node, device: Device) -> None:
-        if hello:
-            device.hello()
-            assert await device.event() == Challenged()
+        device.hello()
+        assert await device.event() == Challenged()
         assert await device.hung_up()
         assert (await node.reports.get())["status"] == "DEADLINE"
         assert node.door.open == 0
 
-    deadlines = {"proof_s": 0.1} if hello else {"hello_s": 0.1}
-    run(test, **deadlines)
+    run(test, proof_s=0.1)
+
+
+@pytest.mark.usefixtures("quick_sweep")
+def test_who_never_says_a_byte_is_hung_up_on_without_a_line() -> None:
+    async def test(node: Node, device: Device) -> None:
+        assert await device.hung_up()
+        assert node.door.open == 0
+        assert node.reports.empty()
+
+    run(test, hello_s=0.1)
 
 
 @pytest.mark.usefixtures("quick_sweep")

@@ -139,6 +139,11 @@ class Dialogue:
         else:
             objects = self._storage.verified()
             assert objects, "all bytes have come"
+            lacking = [kind.name for kind in Kind if self._options.want >> kind & 1 and kind not in objects]
+            if lacking:  # an ACK would wipe the server's only copy of what never came (SPEC.md, 8.6)
+                self._storage.drop_bundle()
+                self.outcome = Failed(f"the bundle lacks {', '.join(lacking)}: dropped, and not acknowledged")
+                return
             self._digest = certificate_digest(objects[Kind.CERTIFICATE])
             self._session.ack(self._digest)
         self.round_trips += 1

@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from protocol.constants import Stage, Status, Suite
+from protocol.constants import Kind, Stage, Status, Suite
 from tools.client import (
     Cut,
     DeviceStorage,
@@ -413,6 +413,23 @@ def test_a_deadline_does_not_cost_the_certificate_in_use(server: Any, options: O
 def test_done_for_nothing_is_a_failure(server: Any, options: Options) -> None:
     server.script.append(lambda session: session.send_done(0, 0))
     assert isinstance(vend(options, MemoryFlash()).outcome, Failed)
+
+
+def test_inv6_a_bundle_that_lacks_what_was_wanted_is_dropped_and_not_acknowledged(
+    server: Any, options: Options
+) -> None:
+    def rootless(session: Any) -> None:
+        want = server.proofs[-1].want & ~(1 << Kind.ROOT_CA)
+        session.send_manifest(server.issue(None).bundle(want, server.thing))
+
+    flash = MemoryFlash()
+    server.script.append(rootless)
+    result = vend(options, flash)
+    assert isinstance(result.outcome, Failed)
+    assert "lacks ROOT_CA" in result.outcome.reason
+    assert not server.acks
+    assert flash.read("bundle.part") is None
+    assert_installed(flash, server, vend(options, flash))  # the server has kept the key
 
 
 def test_a_key_that_is_not_the_certificates_is_not_acknowledged(server: Any, options: Options) -> None:
