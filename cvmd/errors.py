@@ -30,6 +30,7 @@ class Kind(Enum):
 
     BUSY = auto()
     TURN = auto()
+    KEY_AGAIN = auto()
     DRAINING = auto()
     BACKEND = auto()
     AWS_DOWN = auto()
@@ -59,6 +60,10 @@ _TABLE: dict[Kind, Refusal] = {
     for kind, status, stage, retry_s, detail, level, reason in (
         (Kind.BUSY, _S.BUSY, _G.HELLO, 5, 0, _W, "this node is busy, or its database does not answer"),
         (Kind.TURN, _S.TURN, _G.QUEUE, 5, 0, _I, "the queue is longer than the device said it would wait"),
+        (
+            Kind.KEY_AGAIN, _S.TURN, _G.QUEUE, 3600, 0, _W,
+            "the device has changed its key again: it waits, unless `cvmd devices reissue SERIAL` opens a window",
+        ),
         (Kind.DRAINING, _S.DRAINING, _G.QUEUE, 5, 0, _I, "this node is stopping"),
         (Kind.BACKEND, _S.BACKEND, _G.QUEUE, 30, 0, _E, "the database does not answer"),
         (Kind.AWS_DOWN, _S.BACKEND, _G.CREATE, 30, 0, _E, "AWS IoT does not answer, or refuses the account"),

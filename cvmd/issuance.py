@@ -1,7 +1,6 @@
 """The making of a certificate, decided: which step an issuance needs next, and what a device is to be told.
 
-Pure: rows and times in, decisions out. worker.py carries the steps out, vending.py the answers; both record
-what
+Pure: rows and times in, decisions out. worker.py carries the steps out, vending.py the answers; both record what
 they did by compare-and-set and ask again, so the live path and recovery are the same loop (docs/issuance.md).
 """
 
@@ -17,7 +16,6 @@ from cvmd.model import (
     CertificateStatus,
     Fault,
     Issuance,
-    KeySource,
     Product,
     State,
     View,
@@ -27,6 +25,12 @@ from protocol.constants import Kind as ObjectKind
 MAX_UNKNOWN_ATTEMPTS = 5
 BACKOFF_S = (0, 5, 30, 300, 300)
 """Seconds before the next attempt, by how many have ended unknown: nobody knows what they left at AWS."""
+REPLACE_AFTER_S = (0, 3_600, 86_400)
+"""How old an issuance must be before another key of the device replaces it, by how many came to nothing.
+
+A device that lost its key once is helped at once. A fleet that makes a key at each boot, whatever its size, comes
+down to a Create a day each and leaves the account's quota to the others; and no device is shut out for good.
+"""
 
 
 class Step(Enum):
@@ -79,8 +83,7 @@ _FATAL = {
 
 
 def fault_of(fault: IssuerFault, state: State) -> Fault | None:
-    """The fault of this one issuance that an AWS error amounts to; None: the row stays where it is, and
-    waits."""
+    """The fault of this one issuance that an AWS error amounts to; None: the row stays where it is, and waits."""
     if state is not State.INTENT and fault is IssuerFault.REJECTED:
         return Fault.REFUSED
     return _FATAL.get(fault)
@@ -144,7 +147,6 @@ class Refuse:
 
 Decision = Queue | Wait | Offer | Acknowledge | Done | Refuse
 
-_REPLACEABLE = {State.QUEUED, State.OFFERED, State.FAILED}
 _FAILED = {
     Fault.CSR_REFUSED: Kind.CSR_REFUSED,
     Fault.THING_MISSING: Kind.THING_MISSING,
@@ -163,30 +165,20 @@ def check_request(product: Product, request: Request) -> Refuse | None:
         if request.csr_der is not None:
             return Refuse(Kind.CSR_UNWANTED)
         return None if keys else Refuse(Kind.WANT, 1 << ObjectKind.KEY_SEC1_PKCS1)
-    if keys:
-        return Refuse(Kind.WANT, keys)
-    if request.csr_der is None and request.have is None:
-        return Refuse(Kind.CSR_NEEDED)
-    return None
+    return Refuse(Kind.WANT, keys) if keys else None
 
 
 def answer(view: View, request: Request, held: Certificate | None) -> Decision:
-    """What this device is to be told now. `held` is this device's certificate of the digest HAVE, if there
-    is one."""
+    """What this device is to be told now. `held` is this device's certificate of the digest HAVE, if there is one."""
     if request.have is not None:
-        decision = _answer_have(view, request, held)
-        if decision is not None:
+        decision = _by_digest(view, request.have, held)
+        if not isinstance(decision, Done) or not _asks_for_successor(view, request):
             return decision
     issuance = view.issuance
     if issuance is None or issuance.state is State.CLOSED:
         return _queue(view, request)
-    other_key = (
-        issuance.key_source is KeySource.DEVICE_CSR
-        and request.public_key_id is not None
-        and request.public_key_id != issuance.public_key_id
-    )
-    if other_key and issuance.state in _REPLACEABLE:
-        return Queue(issuance.generation + 1, replaces=issuance.id)
+    if _for_another_key(issuance, request) and _replaceable(issuance):
+        return _replace(view, issuance, request)
     match issuance.state:
         case State.QUEUED | State.INTENT | State.CREATED | State.ACKED:
             return Wait(issuance)
@@ -202,38 +194,61 @@ def answer(view: View, request: Request, held: Certificate | None) -> Decision:
 
 def answer_ack(view: View, certificate_id: bytes, held: Certificate | None) -> Decision:
     """What an ACK of this digest is to be told: a digest that was never offered is a broken copy."""
-    decision = _answer_have(view, Request(0, certificate_id, False, None, None), held)
-    if decision is None or decision == Refuse(Kind.UNKNOWN_CERTIFICATE):
-        return Refuse(Kind.STALE)
-    return decision
+    decision = _by_digest(view, certificate_id, held)
+    return Refuse(Kind.STALE) if decision == Refuse(Kind.UNKNOWN_CERTIFICATE) else decision
 
 
-def _answer_have(view: View, request: Request, held: Certificate | None) -> Decision | None:
-    """By the digest alone; None: go on as without it, to the issuance that is open or to a new one."""
+def _by_digest(view: View, digest: bytes, held: Certificate | None) -> Decision:
+    """What the digest alone is answered, be it in HAVE or in ACK (SPEC.md, Read back and ACK)."""
     if held is None:
         return Refuse(Kind.UNKNOWN_CERTIFICATE)
     issuance = view.issuance
-    if issuance is not None and issuance.certificate_id == request.have:
+    if issuance is not None and issuance.certificate_id == digest:
         if issuance.state is State.OFFERED and not _expired(issuance, view.now_us):
             return Acknowledge(issuance)  # past its expiry the store would take it no more
         if issuance.state is State.ACKED:
             return Wait(issuance)
         if issuance.state is State.FAILED:  # after the ACK: the device has the only copy of its key, and keeps it
             return _refuse_failed(issuance)
-    if held.status is not CertificateStatus.ACTIVE:
-        return Refuse(Kind.STALE)
-    rotating = (
-        issuance is not None
-        and issuance.state in {State.QUEUED, State.INTENT, State.CREATED, State.OFFERED, State.ACKED}
-        and not (issuance.state is State.OFFERED and _expired(issuance, view.now_us))
-    )
-    if rotating or (request.renew and _may_reissue(view)):
-        return None
-    return Done(held.certificate_id)
+    return Done(held.certificate_id) if held.status is CertificateStatus.ACTIVE else Refuse(Kind.STALE)
+
+
+def _asks_for_successor(view: View, request: Request) -> bool:
+    """Whether a device whose certificate is ACTIVE is to get the next one: by RENEW, or because it was begun."""
+    if request.renew and _may_reissue(view):
+        return True
+    issuance = view.issuance
+    if issuance is None or issuance.state not in {State.QUEUED, State.INTENT, State.CREATED, State.OFFERED}:
+        return False
+    return not _expired(issuance, view.now_us) and not _for_another_key(issuance, request)
+
+
+def _for_another_key(issuance: Issuance, request: Request) -> bool:
+    """Whether the device could not use this issuance: the key is to be another, or to be made at the other end."""
+    if issuance.key_source.makes_key or issuance.product.key_source.makes_key:
+        return issuance.key_source.makes_key is not issuance.product.key_source.makes_key
+    return request.public_key_id not in (None, issuance.public_key_id)
+
+
+def _replaceable(issuance: Issuance) -> bool:
+    """Whether nobody works on it, and nobody has acknowledged it."""
+    if issuance.state is State.FAILED:
+        return issuance.resume_state is not State.ACKED
+    return issuance.state in {State.QUEUED, State.OFFERED}
+
+
+def _replace(view: View, issuance: Issuance, request: Request) -> Decision:
+    """Another key in place of this issuance: under the rules of a new one, and the later the more came to nothing."""
+    in_vain = view.device.generation - view.device.activations  # this one included, so it is at least 1
+    wait_us = REPLACE_AFTER_S[min(in_vain, len(REPLACE_AFTER_S)) - 1] * US
+    nothing_made = issuance.state is State.QUEUED
+    if nothing_made or _window_open(view) or issuance.updated_us + wait_us <= view.now_us:
+        return _queue(view, request, replaces=issuance.id)
+    return Refuse(Kind.KEY_AGAIN)
 
 
 def _queue(view: View, request: Request, replaces: int | None = None) -> Decision:
-    if view.active is not None and not _may_reissue(view):
+    if not _may_reissue(view):
         return Refuse(Kind.ISSUED)
     if not view.product.key_source.makes_key and request.csr_der is None:
         return Refuse(Kind.CSR_NEEDED)
@@ -243,10 +258,12 @@ def _queue(view: View, request: Request, replaces: int | None = None) -> Decisio
 def _may_reissue(view: View) -> bool:
     """The limit counts certificates after the first ACTIVE one; the operator's window lifts it."""
     limit = view.product.reissue_limit
-    window_us = view.device.reissue_until_us
-    if window_us is not None and view.now_us < window_us:
-        return True
-    return limit is None or view.device.activations <= limit
+    return limit is None or view.device.activations <= limit or _window_open(view)
+
+
+def _window_open(view: View) -> bool:
+    until_us = view.device.reissue_until_us
+    return until_us is not None and view.now_us < until_us
 
 
 def _refuse_failed(issuance: Issuance) -> Refuse:

@@ -8,6 +8,7 @@ from cvmd.errors import IssuerFault, Kind
 from cvmd.issuance import (
     BACKOFF_S,
     MAX_UNKNOWN_ATTEMPTS,
+    REPLACE_AFTER_S,
     Acknowledge,
     Done,
     Offer,
@@ -213,13 +214,118 @@ def test_renew_is_granted_by_the_reissue_limit_alone() -> None:
     assert answer(view(free, active=NEW, activations=1), request, held) == Queue(2)
 
 
+KEY_1, KEY_2 = b"1" * 32, b"2" * 32
+WITH_KEY_2 = Request(WITHOUT_KEY, None, False, b"csr", KEY_2)
+HOLDS_OLD = certificate(OLD, CertificateStatus.ACTIVE)
+
+
+def of_key_1(state: State, **fields: object) -> Issuance:
+    return issuance(state, BY_CSR, public_key_id=KEY_1, certificate_id=NEW, **fields)
+
+
 @pytest.mark.parametrize("state", [State.QUEUED, State.OFFERED, State.FAILED])
 def test_another_csr_key_supersedes_what_nobody_claims(state: State) -> None:
-    row = issuance(state, BY_CSR, public_key_id=b"1" * 32, certificate_id=NEW)
-    asks = Request(WITHOUT_KEY, None, False, b"csr", b"2" * 32)
-    assert answer(view(row), asks, None) == Queue(2, replaces=3)
-    same = replace(asks, public_key_id=b"1" * 32)
-    assert not isinstance(answer(view(row), same, None), Queue)
+    row = of_key_1(state)
+    assert answer(view(row), WITH_KEY_2, None) == Queue(2, replaces=3)
+    for same in (replace(WITH_KEY_2, public_key_id=KEY_1), Request(WITHOUT_KEY, None, False, None, None)):
+        assert not isinstance(answer(view(row), same, None), Queue)
+
+
+@pytest.mark.parametrize("state", [State.OFFERED, State.FAILED])
+@pytest.mark.parametrize(("in_vain", "wait_s"), [(1, 0), (2, 3_600), (3, 86_400), (99, 86_400)])
+def test_each_key_that_came_to_nothing_makes_the_next_one_wait(state: State, in_vain: int, wait_s: int) -> None:
+    assert wait_s in REPLACE_AFTER_S
+    lost = {"generation": 5 + in_vain, "activations": 5}
+    for age_s, replaced in ((wait_s - 1, False), (wait_s, True)):
+        if age_s >= 0:
+            row = of_key_1(state, updated_us=NOW - age_s * US, expires_us=NOW + US)
+            row = replace(row, product=replace(BY_CSR, reissue_limit=None))
+            expected = Queue(6 + in_vain, replaces=3) if replaced else Refuse(Kind.KEY_AGAIN)
+            assert answer(view(row, **lost), WITH_KEY_2, None) == expected
+            window = view(row, **lost, reissue_until_us=NOW + 1)
+            assert answer(window, WITH_KEY_2, None) == Queue(6 + in_vain, replaces=3)
+
+
+def test_a_key_changed_while_nothing_was_made_does_not_wait() -> None:
+    row = of_key_1(State.QUEUED, updated_us=NOW)
+    assert answer(view(row, generation=9), WITH_KEY_2, None) == Queue(10, replaces=3)
+
+
+def test_another_key_for_a_successor_is_under_the_limit_like_any_new_one() -> None:
+    rotating = {"active": OLD, "generation": 2, "activations": 1}
+    row = of_key_1(State.OFFERED)
+    assert answer(view(row, **rotating), WITH_KEY_2, None) == Refuse(Kind.ISSUED)
+    assert answer(view(row, **rotating, reissue_until_us=NOW + 1), WITH_KEY_2, None) == Queue(3, replaces=3)
+
+
+@pytest.mark.parametrize("window_us", [None, NOW + US])
+@pytest.mark.parametrize("state", [State.QUEUED, State.INTENT, State.CREATED, State.OFFERED])
+def test_without_renew_nothing_is_begun_for_who_holds_the_active_one(state: State, window_us: int | None) -> None:
+    """The CSR of a device that only asks is of the key in use: not the one that the successor is for."""
+    seen = view(of_key_1(state), active=OLD, generation=2, activations=1, reissue_until_us=window_us)
+    asks = replace(WITH_KEY_2, have=OLD)
+    assert answer(seen, asks, HOLDS_OLD) == Done(OLD)
+    renews = answer(seen, replace(asks, renew=True), HOLDS_OLD)
+    if window_us is None:
+        assert renews == Done(OLD)
+    else:
+        assert renews == (Wait(of_key_1(state)) if state in {State.INTENT, State.CREATED} else Queue(3, replaces=3))
+
+
+def test_what_failed_after_its_ack_is_not_replaced() -> None:
+    acked = of_key_1(State.FAILED, fault=Fault.REFUSED, resume_state=State.ACKED)
+    assert answer(view(acked), WITH_KEY_2, None) == Refuse(Kind.REFUSED)
+
+
+@pytest.mark.parametrize(("made_as", "product"), [(PRODUCT, BY_CSR), (BY_CSR, PRODUCT)])
+@pytest.mark.parametrize("state", [State.QUEUED, State.OFFERED, State.FAILED])
+def test_an_issuance_whose_key_is_at_the_wrong_end_is_replaced(
+    made_as: Product, product: Product, state: State
+) -> None:
+    """The product's key source was changed while it was open: its bundle would lack the key, or the device's."""
+    row = replace(issuance(state, made_as, public_key_id=KEY_1), product=product)
+    assert answer(view(row), ASK if product is PRODUCT else WITH_KEY_2, None) == Queue(2, replaces=3)
+    rsa = replace(issuance(State.OFFERED), product=replace(PRODUCT, key_source=KeySource.RSA2048))
+    assert answer(view(rsa), ASK, None) == Offer(rsa)
+
+
+@pytest.mark.parametrize(
+    ("state", "decision"),
+    [
+        (State.QUEUED, Wait),
+        (State.INTENT, Wait),
+        (State.CREATED, Wait),
+        (State.OFFERED, Offer),
+        (State.ACKED, Wait),
+    ],
+)
+def test_inv4_without_csr_a_device_is_given_what_there_is(state: State, decision: type[Wait | Offer]) -> None:
+    asks = Request(WITHOUT_KEY, None, False, None, None)
+    assert check_request(BY_CSR, asks) is None
+    assert answer(view(of_key_1(state)), asks, None) == decision(of_key_1(state))
+
+
+def test_a_new_issuance_of_a_devices_own_key_needs_its_csr() -> None:
+    asks = Request(WITHOUT_KEY, None, False, None, None)
+    assert answer(replace(view(None, generation=0), product=BY_CSR), asks, None) == Refuse(Kind.CSR_NEEDED)
+    assert answer(view(of_key_1(State.CLOSED)), asks, None) == Refuse(Kind.CSR_NEEDED)
+    issued = view(of_key_1(State.ACTIVE), active=NEW, activations=1)
+    assert answer(issued, asks, None) == Refuse(Kind.ISSUED)
+
+
+def test_a_revoked_certificate_was_one_too() -> None:
+    assert answer(view(ACTIVE, active=None, activations=1), ASK, None) == Refuse(Kind.ISSUED)
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.INTENT, State.CREATED, State.OFFERED, State.ACKED])
+def test_an_ack_of_the_active_certificate_is_done_though_a_successor_is_open(state: State) -> None:
+    row = issuance(state, certificate_id=NEW if state in {State.OFFERED, State.ACKED} else None)
+    assert answer_ack(view(row, active=OLD, generation=2, activations=1), OLD, HOLDS_OLD) == Done(OLD)
+
+
+def test_an_ack_of_a_retired_certificate_is_stale() -> None:
+    retired = certificate(OLD, CertificateStatus.RETIRING)
+    assert answer_ack(view(OFFERED, active=NEW, activations=2), OLD, retired) == Refuse(Kind.STALE)
 
 
 @pytest.mark.parametrize("state", [State.INTENT, State.CREATED, State.ACKED])
@@ -235,7 +341,7 @@ def test_another_csr_key_waits_for_what_is_under_way(state: State) -> None:
         (PRODUCT, replace(ASK, want=WITHOUT_KEY), Refuse(Kind.WANT, 1 << 2)),
         (PRODUCT, replace(ASK, csr_der=b"csr"), Refuse(Kind.CSR_UNWANTED)),
         (BY_CSR, replace(ASK, csr_der=b"csr"), Refuse(Kind.WANT, 1 << 2)),
-        (BY_CSR, Request(WITHOUT_KEY, None, False, None, None), Refuse(Kind.CSR_NEEDED)),
+        (BY_CSR, Request(WITHOUT_KEY, None, False, None, None), None),
         (BY_CSR, Request(WITHOUT_KEY, NEW, False, None, None), None),
         (BY_CSR, Request(WITHOUT_KEY, None, False, b"csr", b"1" * 32), None),
     ],
