@@ -235,8 +235,10 @@ class ServerSession(Session[ServerState, ServerEvent]):
         if not self._nonce_c:
             self._move(Signal.DROPPED)
             return None
-        status = error.status if error.status in CLEAR_STATUSES else Status.MALFORMED
-        self._send(ClearRefuse(self._nonce_c, status, stage, RETRY_S[status], error.detail))
+        status, detail = error.status, error.detail
+        if status not in CLEAR_STATUSES:
+            status, detail = Status.MALFORMED, 0
+        self._send(ClearRefuse(self._nonce_c, status, stage, RETRY_S[status], detail))
         return status
 
     # What the server answers.
@@ -273,8 +275,7 @@ class ServerSession(Session[ServerState, ServerEvent]):
         try:
             proof = messages.decode(MessageType.PROOF, body)
         except RemoteProtocolError as error:
-            self._events.append(Ended(error.status, Stage.PROOF, str(error)))
-            self._answer(Refuse(error.status, Stage.PROOF, RETRY_S[error.status], error.detail))
+            self._events.append(Ended(self._refuse_for(error, Stage.PROOF), Stage.PROOF, str(error)))
             return
         assert isinstance(proof, Proof), "decode gives the message of the type"
         self._limit = proof.limit

@@ -8,7 +8,7 @@ import pytest
 from protocol import messages
 from protocol.constants import MAX_HELLOS, MIN_MAX_FRAME, MessageType, Stage, Status, Suite
 from protocol.errors import LocalProtocolError
-from protocol.events import AckReceived, Ended, HelloReceived, ProofPending, ProofRejected, Restarted
+from protocol.events import AckReceived, Ended, HelloReceived, ProofPending, ProofRejected, RefuseReceived, Restarted
 from protocol.framing import clear_frame
 from protocol.messages import ClearRefuse, Hello
 from protocol.objects import Bundle
@@ -228,6 +228,53 @@ def test_a_violation_where_a_tagged_refusal_has_no_room_is_refused_in_clear() ->
     pair.server.authenticate(pair.record.token, True, pair.server_ephemeral)
     pair.server.receive_data(clear_frame(MessageType.ACK, bytes(32)))
     assert refusal(pair.server).status == Status.MALFORMED
+
+
+@pytest.mark.parametrize("max_frame", range(56, 62))
+@pytest.mark.parametrize(
+    ("body", "told", "in_clear"),
+    [
+        (b"\x10\x00\x06\xff\xff", (Status.FLAG, 0x10), (Status.FLAG, 0x10)),
+        (b"\x00\x00\x04\xff\xff", (Status.WANT, 0x02), (Status.MALFORMED, 0)),
+        (b"\x00\x00\x06\xff", (Status.MALFORMED, 0), (Status.MALFORMED, 0)),
+    ],
+)
+def test_inv9_a_bad_proof_is_refused_at_once_however_small_the_frames(
+    max_frame: int, body: bytes, told: tuple[Status, int], in_clear: tuple[Status, int]
+) -> None:
+    """Kept back behind WAIT(0), the refusal would be lost with a device that does not fetch it."""
+    pair = Pair(Mode(Suite.NOISE, max_frame), Flash(), Record(), Wire())
+    pair.device.hello()
+    pair.server.receive_data(pair.device.data_to_send())
+    pair.serve()
+    pair.device.receive_data(pair.server.data_to_send())
+    assert pair.device._protection
+    pair.server.receive_data(pair.device._protection.seal(MessageType.PROOF, body))
+    pair.device._move(MessageType.PROOF)
+    pair.device.answer_due = True
+    pair.serve()
+    assert pair.server.ended
+    pair.device.receive_data(pair.server.data_to_send())
+    _, refused = pair.device.events()
+    assert isinstance(refused, RefuseReceived)
+    assert refused.tagged is (max_frame >= 60)
+    assert (refused.status, refused.detail) == (told if refused.tagged else in_clear)
+
+
+def test_inv9_a_refusal_kept_back_gives_way_to_the_deadline() -> None:
+    pair = Pair(Mode(Suite.NOISE, 56), Flash(), Record(), Wire())
+    pair.device.hello()
+    pair.server.receive_data(pair.device.data_to_send())
+    pair.serve()
+    pair.answer()
+    pair.server.receive_data(pair.device.data_to_send())
+    pair.server.events()
+    pair.server.authenticate(pair.record.token, True, pair.server_ephemeral)
+    pair.server.send_refuse(Status.ISSUED, Stage.PROOF, 3600)
+    assert [frame[2] for frame in frames(pair.server.data_to_send())] == [MessageType.WAIT]
+    pair.server.send_refuse(Status.DEADLINE, Stage.QUEUE, 1)
+    assert [frame[2] for frame in frames(pair.server.data_to_send())] == [MessageType.REFUSE]
+    assert pair.server.ended
 
 
 @each_mode

@@ -169,10 +169,16 @@ def proof_short_noise(device: Device) -> None:
 
 @_case(NOISE56)
 def proof_flag_noise_56(device: Device) -> None:
-    """the first answer does not fit: WAIT(0), then the refusal"""
+    """no room for a tagged refusal in the first frame: in clear"""
     device.hello()
     device.say(device.frame_of(M.PROOF, b"\x10\x00\x06\xff\xff"))
-    device.ask(Fetch(0, 0))
+
+
+@_case(NOISE56)
+def proof_want_noise_56(device: Device) -> None:
+    """no room for a tagged refusal, and none in clear of this status: MALFORMED"""
+    device.hello()
+    device.say(device.frame_of(M.PROOF, b"\x00\x00\x04\xff\xff"))
 
 
 @_case(MAC)
