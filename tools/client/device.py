@@ -176,12 +176,14 @@ class Dialogue:
         )
 
     def _obey(self, refuse: RefuseReceived) -> None:
-        refused = Refused(refuse.status, refuse.stage, refuse.retry_s, refuse.detail, refuse.tagged)
-        if refused.drops_bundle:
+        refused = self.outcome = Refused(refuse.status, refuse.stage, refuse.retry_s, refuse.detail, refuse.tagged)
+        if not refused.drops_bundle:
+            return
+        stale, kept = refused.status == Status.STALE, self._storage.kept()
+        if stale or not (kept and kept.complete):  # a whole one may be acknowledged, and its key nowhere else
             self._storage.drop_bundle()
-        if refused.drops_bundle and refused.status == Status.STALE and self._named_in_use():
+        if stale and self._named_in_use():
             self._storage.retire()
-        self.outcome = refused
 
     def _named_in_use(self) -> bool:
         """Whether the server has judged HAVE of the certificate in use, and not the bundle under way."""

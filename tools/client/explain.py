@@ -11,7 +11,8 @@ from .outcome import Cut, Done, Failed, Outcome, Refused
 
 _ADVICE: Final = {
     Status.BUSY: "The server is busy. Come back after that pause.",
-    Status.TURN: "The queue is longer than --max-wait. Come back after that pause.",
+    Status.TURN: "The queue is longer than --max-wait, or the device has changed its key too soon. "
+    "Come back after that pause.",
     Status.DRAINING: "The server is stopping or being restarted. Come back.",
     Status.BACKEND: "The server's database or AWS does not answer. Come back; tell the operator if it lasts.",
     Status.STALE: "What this device holds is no longer on offer. Run again: it goes on where it was.",
@@ -37,6 +38,7 @@ _ADVICE: Final = {
     Status.CSR_UNWANTED: "The server makes the keys of this product. Use its key source, not device-csr.",
 }
 _CSR_FAULTS: Final = {
+    0: "AWS does not accept it",
     1: "it does not parse",
     2: "its key is of a kind or size that is not allowed",
     3: "its signature is wrong",

@@ -51,7 +51,7 @@ class Refused:
 
     @property
     def drops_bundle(self) -> bool:
-        """Whether the device starts over (2x). Nothing is erased on a word that anybody could have said."""
+        """Whether the device drops a partial bundle (2x). Nothing is erased on a word that anybody could have said."""
         return self.tagged and self.status >> 4 == Status.STALE >> 4
 
     @property
