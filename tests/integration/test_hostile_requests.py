@@ -185,14 +185,13 @@ def test_inv9_proof(stack: Stack, suite: Suite) -> None:
     asyncio.run(attack())
 
 
-def test_noise_refuses_though_the_refusal_does_not_fit_the_first_answer(stack: Stack) -> None:
+def test_inv9_noise_refuses_though_the_refusal_does_not_fit_the_first_answer(stack: Stack) -> None:
     who = enrol(stack)
 
     async def attack() -> None:
         async with line(stack, who, Suite.NOISE) as end:
             await end.challenged(max_frame=FIRST_IS_TOO_SMALL)
-            assert await end.ask(proof(want=0)(end)) == Wait(0)
-            assert refused(await end.ask(end.fetch(0))) == (Status.WANT, Stage.PROOF, 2, True)
+            assert refused(await end.ask(proof(want=0)(end))) == (Status.MALFORMED, Stage.PROOF, 0, False)
             assert await end.closed()
         async with line(stack, who, Suite.NOISE) as end:
             await end.challenged(max_frame=FIRST_IS_TOO_SMALL)

@@ -394,44 +394,6 @@ def test_stale_drops_the_partial_bundle_and_a_busy_server_does_not(server: Any, 
     assert len(server.made) == 2
 
 
-@pytest.mark.parametrize("named_by", ["ACK", "HAVE"])
-def test_inv3_a_whole_bundle_outlives_every_refusal_but_stale(server: Any, options: Options, named_by: str) -> None:
-    """Its ACK may have wiped the server's copy of the key. 0x2F: of that class, and of a later server."""
-
-    def refuse_the_rest(session: Any) -> None:
-        session.send_refuse(0x2F, Stage.ACTIVATE, 0)
-
-    flash = MemoryFlash()
-    server.lose_done()
-    if named_by == "ACK":
-        server.script[-1] = refuse_the_rest
-    vend(options, flash)
-    if named_by == "HAVE":
-        server.refuse(0x2F, Stage.ACTIVATE)
-        assert isinstance(vend(options, flash).outcome, Refused)
-    kept = DeviceStorage(flash, options.serial).kept()
-    assert kept is not None
-    assert kept.complete
-    assert_installed(flash, server, vend(options, flash))
-    assert len(server.made) == 1
-
-
-def test_an_unknown_refusal_of_the_class_drops_a_partial_bundle(server: Any, options: Options) -> None:
-    flash = MemoryFlash()
-    vend(replace(options, cut_after=1000), flash)
-    server.refuse(0x2F)
-    vend(options, flash)
-    assert DeviceStorage(flash, options.serial).kept() is None
-
-
-def test_stale_after_ack_drops_the_whole_bundle(server: Any, options: Options) -> None:
-    flash = MemoryFlash()
-    server.lose_done()
-    server.script[-1] = lambda session: session.send_refuse(Status.STALE, Stage.DELIVER, 0)
-    vend(options, flash)
-    assert DeviceStorage(flash, options.serial).kept() is None
-
-
 def test_a_certificate_that_is_stale_is_replaced(server: Any, options: Options) -> None:
     flash = MemoryFlash()
     vend(options, flash)
