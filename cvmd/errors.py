@@ -43,6 +43,7 @@ class Kind(Enum):
     THING_OCCUPIED = auto()
     CHANNEL = auto()
     REFUSED = auto()
+    ATTACH_REFUSED = auto()
     ATTEMPTS = auto()
     WANT = auto()
     CSR_NEEDED = auto()
@@ -91,6 +92,7 @@ _TABLE: dict[Kind, Refusal] = {
             "a server-made key may not leave in suite mac: use noise, or set listen.trusted_network = true",
         ),
         (Kind.REFUSED, _S.BACKEND, _G.ACTIVATE, 3600, 0, _E, "AWS IoT refuses a call: see `cvmd devices show`"),
+        (Kind.ATTACH_REFUSED, _S.BACKEND, _G.ATTACH, 3600, 0, _E, "AWS IoT refuses a call: see `cvmd devices show`"),
         (
             Kind.ATTEMPTS, _S.BACKEND, _G.CREATE, 3600, 0, _E,
             "the Create calls ended without a usable outcome: `cvmd devices show`, then `retry`",

@@ -267,7 +267,15 @@ def _window_open(view: View) -> bool:
 
 
 def _refuse_failed(issuance: Issuance) -> Refuse:
-    return Refuse(_FAILED[issuance.fault] if issuance.fault else Kind.INTERNAL)
+    match issuance.fault:
+        case None:
+            return Refuse(Kind.INTERNAL)
+        case Fault.REFUSED if issuance.resume_state is not State.ACKED:
+            return Refuse(Kind.ATTACH_REFUSED)
+        case Fault.CSR_REFUSED if issuance.key_source.makes_key:  # our CSR, so no fault of the device
+            return Refuse(Kind.ATTEMPTS)
+        case fault:
+            return Refuse(_FAILED[fault])
 
 
 def _expired(issuance: Issuance, now_us: int) -> bool:

@@ -141,6 +141,9 @@ ACTIVE = issuance(State.ACTIVE, certificate_id=NEW)
         (view(ACTIVE, active=NEW, activations=1, reissue_until_us=NOW), Refuse(Kind.ISSUED)),
         (view(issuance(State.FAILED, fault=Fault.POLICY_MISSING)), Refuse(Kind.POLICY_MISSING)),
         (view(issuance(State.FAILED, fault=Fault.THING_OCCUPIED)), Refuse(Kind.THING_OCCUPIED)),
+        (view(issuance(State.FAILED, fault=Fault.REFUSED, resume_state=State.CREATED)), Refuse(Kind.ATTACH_REFUSED)),
+        (view(issuance(State.FAILED, fault=Fault.CSR_REFUSED)), Refuse(Kind.ATTEMPTS)),  # the CSR was made here
+        (view(issuance(State.FAILED, BY_CSR, fault=Fault.CSR_REFUSED)), Refuse(Kind.CSR_REFUSED)),
     ],
 )
 def test_a_device_that_holds_nothing(seen: View, decision: object) -> None:
@@ -168,7 +171,7 @@ def test_reissue_limit_counts_after_the_first_active_one(limit: int | None, acti
         (view(ACTIVE, active=NEW, activations=1), certificate(NEW, CertificateStatus.ACTIVE), Done(NEW)),
         # Failed after the ACK: the device holds the only copy of its key, and must not be told to drop it.
         (
-            view(replace(OFFERED, state=State.FAILED, fault=Fault.REFUSED)),
+            view(replace(OFFERED, state=State.FAILED, fault=Fault.REFUSED, resume_state=State.ACKED)),
             certificate(NEW, CertificateStatus.INACTIVE),
             Refuse(Kind.REFUSED),
         ),
