@@ -102,6 +102,7 @@ class Dialogue:
             case WaitReceived(turn_s=turn_s):
                 self.turn_s = turn_s
             case ManifestReceived(bundle_id=bundle_id, total=total):
+                self._install_named(time=0, connect_after_s=0)  # what HAVE has named is ACTIVE, and this its successor
                 self.received, self.total = self._storage.begin(bundle_id, total), total
             case DataReceived(data=data):
                 self._storage.append(data)
@@ -150,17 +151,23 @@ class Dialogue:
 
     def _finish(self, done: DoneReceived) -> None:
         """DONE: what HAVE or ACK has named is active."""
-        objects, in_use = self._storage.verified(), self._storage.installed()
-        if objects and certificate_digest(objects[Kind.CERTIFICATE]) == self._digest:
-            self._storage.install(objects, self._meta(objects, done), self._options.key_format)
+        if self._install_named(done.time, done.connect_after_s):
             self.outcome = Done(already=False)
-        elif in_use:
+        elif self._storage.installed():
             self._storage.abandon()
             self.outcome = Done(already=True)
         else:
             self.outcome = Failed("the server said DONE, but it has delivered nothing")
 
-    def _meta(self, objects: Mapping[int, bytes], done: DoneReceived) -> Meta:
+    def _install_named(self, time: int, connect_after_s: int) -> bool:
+        """Put the bundle under way into use if HAVE or ACK has named its certificate; whether it has."""
+        objects = self._storage.verified()
+        if not objects or certificate_digest(objects[Kind.CERTIFICATE]) != self._digest:
+            return False
+        self._storage.install(objects, self._meta(objects, time, connect_after_s), self._options.key_format)
+        return True
+
+    def _meta(self, objects: Mapping[int, bytes], time: int, connect_after_s: int) -> Meta:
         kept = self._storage.kept()
         assert kept, "verified a moment ago"
         return Meta(
@@ -171,8 +178,8 @@ class Dialogue:
             key_source=self._options.key_source,
             suite=self._options.suite_name,
             bundle_id=kept.bundle_id.hex(),
-            connect_after_s=done.connect_after_s,
-            time=done.time,
+            connect_after_s=connect_after_s,
+            time=time,
         )
 
     def _obey(self, refuse: RefuseReceived) -> None:

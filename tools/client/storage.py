@@ -46,7 +46,8 @@ class Kept:
 
 @dataclass(frozen=True)
 class Meta:
-    """meta.json: what is known of the certificate in use. `time`: Unix, when the server called it active."""
+    """meta.json: what is known of the certificate in use. `time`: Unix, when the server called it active;
+    0: it gave no time."""
 
     serial: str
     certificate_id: str
