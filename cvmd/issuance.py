@@ -283,8 +283,8 @@ def _expired(issuance: Issuance, now_us: int) -> bool:
 
 
 def turn_s(queue_length: int, creates_per_s: int) -> int:
-    """The estimate of how long a device that joins this queue now has to wait, whole seconds."""
-    return queue_length // max(creates_per_s, 1)
+    """The estimate of how long the last of this queue has to wait for its Create, whole seconds."""
+    return max(queue_length - 1, 0) // max(creates_per_s, 1)
 
 
 def not_before_us(now_us: int, wait_s: float) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -36,6 +37,7 @@ _WAIT_S = {
     IssuerFault.QUOTA: 300.0,
 }
 """Seconds until a row is tried again whose AWS call failed by no fault of its own."""
+_CERTIFICATE_ARN = re.compile(r"arn:.*:cert/([0-9a-f]{64})")
 _INTERNAL_ERROR_REST_S = 30.0
 _RECORD_AGAIN_S = 0.5
 
@@ -351,5 +353,5 @@ class Worker:
 
 def _certificate_id(arn: str) -> bytes | None:
     """The certificate id that an AWS IoT certificate ARN ends in; None for other principals (Cognito)."""
-    _, _, tail = arn.partition(":cert/")
-    return bytes.fromhex(tail) if len(tail) == 64 else None
+    found = _CERTIFICATE_ARN.fullmatch(arn)
+    return None if found is None else bytes.fromhex(found[1])

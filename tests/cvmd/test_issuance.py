@@ -360,4 +360,5 @@ def test_an_ack_of_what_was_never_offered_starts_over() -> None:
 
 
 def test_a_turn_is_what_the_quota_takes() -> None:
-    assert (turn_s(0, 10), turn_s(9, 10), turn_s(100, 10), turn_s(5, 0)) == (0, 0, 10, 5)
+    assert (turn_s(0, 10), turn_s(10, 10), turn_s(101, 10), turn_s(5, 0)) == (0, 0, 10, 4)
+    assert turn_s(1, 1) == 0, "the only one in the queue waits for nobody"

@@ -234,7 +234,14 @@ def test_a_thing_with_a_foreign_active_certificate_is_occupied(bench: Bench) -> 
     assert (row.state, row.fault, row.resume_state) == (State.FAILED, Fault.THING_OCCUPIED, State.CREATED)
 
 
-@pytest.mark.parametrize("principal", [FOREIGN.arn, "arn:aws:cognito-identity:eu-west-1:123456789012:identitypool/p"])
+@pytest.mark.parametrize(
+    "principal",
+    [
+        FOREIGN.arn,
+        "arn:aws:cognito-identity:eu-west-1:123456789012:identitypool/p",
+        "arn:aws:iot:eu-west-1:123456789012:cert/" + 64 * "x",
+    ],
+)
 def test_a_principal_that_is_no_active_certificate_occupies_nothing(bench: Bench, principal: str) -> None:
     bench.plain.principals.append(principal)
     assert bench.carry(bench.scene.queued()).state is State.OFFERED
