@@ -109,6 +109,26 @@ class Reason(StrEnum):
     ORPHAN = "orphan"
 
 
+class AuditEvent(StrEnum):
+    """A decision on a credential, as the audit trail has it."""
+
+    ADDED = "added"
+    DISABLED = "disabled"
+    ENABLED = "enabled"
+    WINDOW = "window"
+    """The operator opened, or closed, the window in which the re-issue limit does not bind."""
+    RETRIED = "retried"
+    QUEUED = "queued"
+    CREATED = "created"
+    ACKED = "acked"
+    ACTIVATED = "activated"
+    FAILED = "failed"
+    RETIRED = "retired"
+    """From now on on its way out; the detail has the reason."""
+    DELETED = "deleted"
+    ADOPTED = "adopted"
+
+
 class Fault(StrEnum):
     """Why an issuance is `failed`: a fault of this one issuance, which a person or another CSR mends."""
 
@@ -216,6 +236,23 @@ class Certificate:
     policy: str
     status: CertificateStatus
     reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retiring:
+    """A certificate on its way out, with what its disposal needs."""
+
+    id: int
+    certificate_id: bytes
+    arn: str
+    thing: str
+    policy: str
+    reason: Reason
+    in_grace: bool
+    """Superseded a short while ago: inert, but not to be deleted yet."""
+    attempts: int
+    """Passes that failed."""
+    account: Account
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from cvmd.model import (
     KeyPair,
     Offer,
     Outcome,
+    Retiring,
     Secret,
     View,
 )
@@ -135,6 +136,25 @@ class WorkerStore(Protocol):
 
     def remember_endpoint(self, account_id: int, data_endpoint: str) -> None:
         """Keep DescribeEndpoint's answer, which never changes."""
+
+
+class DisposalStore(Protocol):
+    """What the disposal of certificates asks."""
+
+    def retiring(self, limit: int) -> Sequence[Retiring]:
+        """The certificates that are to be disposed of now, the longest due first."""
+
+    def take_retiring(self, retiring: Retiring, claim: Claim) -> bool:
+        """Claim it; False: somebody else has it, or it is at its end."""
+
+    def record_inert(self, retiring: Retiring, claim: Claim) -> None:
+        """It is inert and detached: given back until its grace is over."""
+
+    def record_deleted(self, retiring: Retiring, claim: Claim) -> None:
+        """retiring → deleted; the row stays."""
+
+    def postpone(self, retiring: Retiring, claim: Claim, *, wait_s: float) -> None:
+        """Given back after a pass that failed; not before now + wait_s."""
 
 
 class Issuer(Protocol):

@@ -67,6 +67,7 @@ class Sealer:
 
     def __init__(self, master_key: Secret) -> None:
         self._subject_key = Secret(_derive(master_key, b"cvmd subject 1"))
+        self._audit_key = Secret(_derive(master_key, b"cvmd audit 1"))
         self._check_value = _derive(master_key, b"cvmd check 1")
         self.key_id = self._check_value[:4]
         """Tells master keys apart; no secret."""
@@ -102,6 +103,10 @@ class Sealer:
         """A random token, for the work that a device's takes: an unknown serial costs that too (inv. 8)."""
         table, column, row = _DECOY_PLACE
         return self.unseal(self._decoy, table=table, column=column, row=row)
+
+    def audit_mac(self, message: bytes) -> bytes:
+        """HMAC-SHA256 under a key that only the master key gives: nobody else continues a chain of the audit."""
+        return hmac.digest(self._audit_key.reveal(), message, "sha256")
 
     def subject(self, issuance_uid: bytes) -> str:
         """The CN of a CSR made here: base32(uid · HMAC-SHA256(subject key, uid)[:16]), 52 characters."""
