@@ -92,5 +92,8 @@ class Disposer:
         """Not accepted by AWS IoT any more from the first call on; what follows only tidies."""
         account, arn = retiring.account, retiring.arn
         self._issuer.deactivate(account, retiring.certificate_id, revoked=retiring.reason is Reason.REVOKED)
-        self._issuer.detach_policy(account, retiring.policy, arn)
-        self._issuer.detach_thing(account, retiring.thing, arn)
+        # Asked of AWS: what hangs on an orphan is in no row of ours, and a person may have attached more.
+        for policy in self._issuer.attached_policies(account, arn):
+            self._issuer.detach_policy(account, policy, arn)
+        for thing in self._issuer.attached_things(account, arn):
+            self._issuer.detach_thing(account, thing, arn)

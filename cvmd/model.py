@@ -239,14 +239,50 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedCertificate:
+    """A certificate as ListCertificates names it; `status` is AWS's word (ACTIVE, INACTIVE, REVOKED, ...)."""
+
+    certificate_id: bytes
+    arn: str
+    status: str
+    created_s: float
+    """AWS's creation date, seconds of the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedCertificate:
+    """A certificate as DescribeCertificate gives it."""
+
+    certificate_id: bytes
+    arn: str
+    status: str
+    created_s: float
+    cert_der: bytes
+    subject_cn: str | None
+    public_key_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Why an account's calls rest, or those that need one policy of it, and until when."""
+
+    account_id: int
+    policy: str
+    """Empty: the whole account."""
+    failures: int
+    until_us: int
+    fault: str
+    """cvmd.errors.IssuerFault."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Retiring:
     """A certificate on its way out, with what its disposal needs."""
 
     id: int
     certificate_id: bytes
     arn: str
-    thing: str
-    policy: str
     reason: Reason
     in_grace: bool
     """Superseded a short while ago: inert, but not to be deleted yet."""

@@ -7,7 +7,7 @@ that finds no row is an answer (False or None), never an error. "now" is the dat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,9 +15,11 @@ from cvmd.model import (
     Account,
     Certificate,
     Created,
+    DescribedCertificate,
     Fault,
     Issuance,
     KeyPair,
+    ListedCertificate,
     Offer,
     Outcome,
     Retiring,
@@ -181,6 +183,37 @@ class Issuer(Protocol):
 
     def describe_endpoint(self, account: Account) -> str:
         """DescribeEndpoint for iot:Data-ATS."""
+
+    def policy_exists(self, account: Account, policy: str) -> bool:
+        """GetPolicy."""
+
+    # The way out. Each may be repeated; what is gone, or not attached, is done.
+
+    def deactivate(self, account: Account, certificate_id: bytes, *, revoked: bool) -> None:
+        """UpdateCertificate INACTIVE, or REVOKED, which is final. Of a certificate that is gone or REVOKED: done."""
+
+    def attached_policies(self, account: Account, arn: str) -> Sequence[str]:
+        """ListAttachedPolicies, all pages: names. Of a certificate that is gone: none."""
+
+    def attached_things(self, account: Account, arn: str) -> Sequence[str]:
+        """ListPrincipalThings, all pages: names. Of a certificate that is gone: none."""
+
+    def detach_policy(self, account: Account, policy: str, arn: str) -> None:
+        """DetachPolicy."""
+
+    def detach_thing(self, account: Account, thing: str, arn: str) -> None:
+        """DetachThingPrincipal; AWS detaches some time after it has answered."""
+
+    def delete(self, account: Account, certificate_id: bytes) -> None:
+        """DeleteCertificate. CONFLICT while something is attached or it is ACTIVE."""
+
+    # The inventory.
+
+    def certificates(self, account: Account) -> Iterator[Sequence[ListedCertificate]]:
+        """ListCertificates, page by page, the oldest first; each page is asked for when it is wanted."""
+
+    def describe(self, account: Account, certificate_id: bytes) -> DescribedCertificate | None:
+        """DescribeCertificate; None if there is no such certificate."""
 
 
 class KeyMaker(Protocol):

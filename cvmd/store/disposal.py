@@ -14,7 +14,7 @@ from cvmd.model import CertificateStatus, Reason, Retiring
 from cvmd.ports import Claim
 from cvmd.store import rows
 from cvmd.store.engine import Database, Row, Transaction
-from cvmd.store.schema import NOW, accounts, certificates, given, issuances
+from cvmd.store.schema import NOW, accounts, certificates, given
 from cvmd.store.steps import us
 
 _RETIRING = certificates.c.status == CertificateStatus.RETIRING
@@ -25,13 +25,11 @@ _UNCLAIMED = {"claim": None, "lease_until_us": None}
 _DUE = (
     select(
         *rows.labelled(rows.ACCOUNT),
-        certificates.c.id, certificates.c.certificate_id, certificates.c.arn, certificates.c.thing,
-        certificates.c.policy, certificates.c.reason, certificates.c.keep_until_us > NOW,
-        certificates.c.disposal_attempts,
+        certificates.c.id, certificates.c.certificate_id, certificates.c.arn, certificates.c.reason,
+        certificates.c.keep_until_us > NOW, certificates.c.disposal_attempts,
     )
     .select_from(certificates)
-    .outerjoin(issuances, issuances.c.id == certificates.c.issuance_id)  # outer, or it could be read first: due.py
-    .outerjoin(accounts, accounts.c.id == issuances.c.account_id)
+    .outerjoin(accounts, accounts.c.id == certificates.c.account_id)  # outer, or it could be read first: due.py
     .where(_RETIRING, certificates.c.not_before_us <= NOW)
     .order_by(certificates.c.not_before_us)
     .limit(given("limit", type_=Integer))
@@ -107,8 +105,8 @@ class DisposalSteps:
 
 
 def _retiring(row: Row) -> Retiring:
-    number, certificate_id, arn, thing, policy, reason, in_grace, attempts = row[_account_end:]
+    number, certificate_id, arn, reason, in_grace, attempts = row[_account_end:]
     return Retiring(
-        id=number, certificate_id=certificate_id, arn=arn, thing=thing, policy=policy, reason=Reason(reason),
-        in_grace=bool(in_grace), attempts=attempts, account=rows.account(row[:_account_end]),
+        id=number, certificate_id=certificate_id, arn=arn, reason=Reason(reason), in_grace=bool(in_grace),
+        attempts=attempts, account=rows.account(row[:_account_end]),
     )  # fmt: skip

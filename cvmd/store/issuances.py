@@ -33,6 +33,7 @@ _CREATED = change(
 )
 _ADD_CERTIFICATE = insert(certificates).values(
     certificate_id=given("digest"),
+    account_id=given("account"),
     issuance_id=given("issuance"),
     device_id=given("device"),
     arn=given("new_arn"),
@@ -116,7 +117,8 @@ class WorkerSteps(AttemptSteps):
                 return False
             t.change(
                 _ADD_CERTIFICATE, digest=digest, issuance=issuance.id, device=issuance.device_id,
-                new_arn=created.arn, der=created.cert_der, to_thing=issuance.thing, with_policy=issuance.policy,
+                account=issuance.account.id, new_arn=created.arn, der=created.cert_der, to_thing=issuance.thing,
+                with_policy=issuance.policy,
             )  # fmt: skip
             end_attempt(t, issuance, Outcome.DONE, "")
             return True

@@ -126,7 +126,7 @@ devices = _table(
     _of("products"),
     Column("serial", VARBINARY(64), nullable=False, unique=True),
     Column("sealed_token", VARBINARY(255), nullable=False),
-    Column("thing", String(128), nullable=False),
+    Column("thing", String(128), nullable=False, index=True),
     Column("policy", String(128), nullable=False),
     Column("disabled", Boolean, nullable=False, server_default="0"),
     Column("generation", Integer, nullable=False, server_default="0"),
@@ -174,6 +174,7 @@ issuances = _table(
     ),
     Index(None, "state", "not_before_us", "account_id"),
     Index(None, "account_id", "state"),
+    Index(None, "public_key_id"),
 )
 
 attempts = _table(
@@ -194,12 +195,14 @@ certificates = _table(
     "certificates",
     _id(),
     Column("certificate_id", VARBINARY(32), nullable=False, unique=True),
-    _of("issuances"),
-    _of("devices"),
+    _of("accounts"),
+    # All of these are NULL where reconcile found an orphan of which no more is known.
+    _of("issuances", nullable=True),
+    _of("devices", nullable=True),
     Column("arn", String(255), nullable=False),
     Column("cert_der", VARBINARY(4096), nullable=False),
-    Column("thing", String(128), nullable=False),
-    Column("policy", String(128), nullable=False),
+    Column("thing", String(128)),
+    Column("policy", String(128)),
     Column("status", String(16), nullable=False),
     Column("reason", String(16)),
     # Invariant 1: the device's id while this is its ACTIVE certificate, else NULL.
@@ -224,9 +227,18 @@ pace = _table(
     Column("account_id", BIG, ForeignKey("accounts.id"), primary_key=True, autoincrement=False),
     Column("operation", String(32), primary_key=True),
     _time("tat", nullable=False),
-    Column("breaker_failures", Integer, nullable=False, server_default="0"),
-    _time("breaker_until"),
-    Column("breaker_detail", String(DETAIL)),
+)
+
+# A fault that holds up more than one issuance; 0 failures: none, or over.
+breakers = _table(
+    "breakers",
+    Column("account_id", BIG, ForeignKey("accounts.id"), primary_key=True, autoincrement=False),
+    Column("policy", String(128), primary_key=True),  # empty: the whole account
+    Column("failures", Integer, nullable=False),
+    _time("until", nullable=False),
+    Column("fault", String(32), nullable=False),
+    Column("detail", String(DETAIL), nullable=False),
+    _time("opened", nullable=False),
 )
 
 leases = _table(
@@ -239,13 +251,12 @@ leases = _table(
 audit = _table(
     "audit",
     _id(),
-    _of("devices", nullable=True),
+    _of("devices"),
     Column("seq", Integer, nullable=False),
     _time("at", nullable=False),
     Column("actor", String(64), nullable=False),
     Column("event", String(32), nullable=False),
     Column("detail", String(DETAIL)),
-    Column("previous", VARBINARY(32)),
     Column("mac", VARBINARY(32), nullable=False),
     UniqueConstraint("device_id", "seq"),
 )

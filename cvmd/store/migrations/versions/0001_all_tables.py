@@ -59,11 +59,20 @@ def upgrade() -> None:
         sa.Column("account_id", BIG, autoincrement=False, nullable=False),
         sa.Column("operation", sa.String(32), nullable=False),
         sa.Column("tat_us", sa.BigInteger(), nullable=False),
-        sa.Column("breaker_failures", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("breaker_until_us", sa.BigInteger()),
-        sa.Column("breaker_detail", sa.String(255)),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_pace_account_id"),
         sa.PrimaryKeyConstraint("account_id", "operation"),
+    )
+    _create(
+        "breakers",
+        sa.Column("account_id", BIG, nullable=False, autoincrement=False),
+        sa.Column("policy", sa.String(128), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("until_us", sa.BigInteger(), nullable=False),
+        sa.Column("fault", sa.String(32), nullable=False),
+        sa.Column("detail", sa.String(255), nullable=False),
+        sa.Column("opened_us", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_breakers_account_id"),
+        sa.PrimaryKeyConstraint("account_id", "policy"),
     )
     _create(
         "products",
@@ -107,16 +116,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("serial", name="uq_devices_serial"),
     )
+    op.create_index("ix_devices_thing", "devices", ["thing"])
     _create(
         "audit",
         sa.Column("id", BIG, autoincrement=True),
-        sa.Column("device_id", BIG),
+        sa.Column("device_id", BIG, nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("at_us", sa.BigInteger(), nullable=False),
         sa.Column("actor", sa.String(64), nullable=False),
         sa.Column("event", sa.String(32), nullable=False),
         sa.Column("detail", sa.String(255)),
-        sa.Column("previous", sa.VARBINARY(32)),
         sa.Column("mac", sa.VARBINARY(32), nullable=False),
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name="fk_audit_device_id"),
         sa.PrimaryKeyConstraint("id"),
@@ -161,6 +170,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name="uq_issuances_uid"),
     )
     op.create_index("ix_issuances_account_id_state", "issuances", ["account_id", "state"])
+    op.create_index("ix_issuances_public_key_id", "issuances", ["public_key_id"])
     op.create_index(
         "ix_issuances_state_not_before_us_account_id", "issuances", ["state", "not_before_us", "account_id"]
     )
@@ -183,12 +193,13 @@ def upgrade() -> None:
         "certificates",
         sa.Column("id", BIG, autoincrement=True),
         sa.Column("certificate_id", sa.VARBINARY(32), nullable=False),
-        sa.Column("issuance_id", BIG, nullable=False),
-        sa.Column("device_id", BIG, nullable=False),
+        sa.Column("account_id", BIG, nullable=False),
+        sa.Column("issuance_id", BIG),
+        sa.Column("device_id", BIG),
         sa.Column("arn", sa.String(255), nullable=False),
         sa.Column("cert_der", sa.VARBINARY(4096), nullable=False),
-        sa.Column("thing", sa.String(128), nullable=False),
-        sa.Column("policy", sa.String(128), nullable=False),
+        sa.Column("thing", sa.String(128)),
+        sa.Column("policy", sa.String(128)),
         sa.Column("status", sa.String(16), nullable=False),
         sa.Column("reason", sa.String(16)),
         sa.Column("live_device_id", BIG),
@@ -207,6 +218,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "live_device_id IS NULL OR live_device_id = device_id", name=op.f("ck_certificates_live_for_its_device")
         ),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_certificates_account_id"),
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name="fk_certificates_device_id"),
         sa.ForeignKeyConstraint(["issuance_id"], ["issuances.id"], name="fk_certificates_issuance_id"),
         sa.PrimaryKeyConstraint("id"),
