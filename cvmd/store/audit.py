@@ -1,29 +1,31 @@
 """The audit trail: every decision on a credential, written by the transaction that makes it, chained a device.
 
-The head of a device's chain is in its row, so a line that was removed, also the last one, is missed; the MAC is
-under a key that the database does not hold, so that none can be changed or put in. Only INSERT is granted to the
-daemon (grants.sql).
+The head of a device's chain is in its row, so a line that was taken out, also the last one, is missed; the MAC is
+under a key that the database does not hold, so that none can be changed or put in.
 """
 
 from __future__ import annotations
 
-import hmac
-import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 
-from cvmd.model import AuditEvent
-from cvmd.store.engine import Contended, Database, Row, Transaction
-from cvmd.store.schema import DETAIL, NOW, audit, certificates, devices, given
+from cvmd.model import AuditEvent, Reason
+from cvmd.store.engine import Contended, Transaction
+from cvmd.store.schema import DETAIL, NOW, audit, devices, given
 
-_HEAD = select(devices.c.audit_seq, devices.c.audit_head, NOW).where(devices.c.id == given("device"))
+DEVICE: Final = "device"
+"""The actor of what a device decides by itself."""
+_ACTOR_SIZE: Final = 64
+_BATCH: Final = 1000
+
+_HEAD = select(devices.c.serial, devices.c.audit_seq, devices.c.audit_head, NOW).where(devices.c.id == given("device"))
 _MOVE_HEAD = (
     update(devices)
     .where(devices.c.id == given("device"), devices.c.audit_seq == given("seen_seq"))
-    .values(audit_seq=devices.c.audit_seq + 1, audit_head=given("new_head"))
+    .values(audit_seq=devices.c.audit_seq + 1, audit_head=given("new_mac"))
 )
 _ADD = insert(audit).values(
     device_id=given("device"),
@@ -35,124 +37,57 @@ _ADD = insert(audit).values(
     mac=given("new_mac"),
 )
 
+Mac = Callable[[bytes], bytes]
+"""cvmd.sealing.Sealer.audit_mac."""
+
 
 class Trail:
-    """Writes lines, as one actor: a device, a node or an operator."""
+    """Writes lines in the name of one actor: a node, or an operator."""
 
-    def __init__(self, mac: Callable[[bytes], bytes], actor: str) -> None:
+    def __init__(self, mac: Mac, actor: str) -> None:
         self._mac = mac
-        self._actor = actor[:64]
+        self._actor = actor[:_ACTOR_SIZE]
 
     def add(self, t: Transaction, device_id: int, event: AuditEvent, detail: str = "", *, actor: str = "") -> None:
-        """One line at the end of the device's chain; the last thing that a transaction does."""
+        """One line at the end of the device's chain, whose row is locked from here on: a transaction's last act."""
         head = t.row(_HEAD, device=device_id)
         if head is None:
             raise LookupError(f"there is no device {device_id}")
-        seen, previous, now_us = head
-        by, why = actor or self._actor, detail[:DETAIL]
-        mac = self._mac(_message(device_id, seen + 1, now_us, by, event, why, previous))
-        if not t.change(_MOVE_HEAD, device=device_id, seen_seq=seen, new_head=mac):
+        serial, seen, previous, now_us = head
+        line = self._line(serial, seen + 1, now_us, event, detail, previous or b"", actor=actor)
+        # Before the INSERT, whose foreign key would take a lock on the device's row that two can hold and none raise.
+        if not t.change(_MOVE_HEAD, device=device_id, seen_seq=seen, new_mac=line["new_mac"]):
             raise Contended
-        t.change(
-            _ADD, device=device_id, new_seq=seen + 1, now_us=now_us, by=by, what=event, why=why, new_mac=mac
-        )  # fmt: skip
+        t.change(_ADD, device=device_id, **line)
+
+    def first(self, serial: bytes, at_us: int, detail: str) -> dict[str, Any]:
+        """The line that a new device begins with, for `add_first`; its `new_mac` is the head, and its seq is 1."""
+        return self._line(serial, 1, at_us, AuditEvent.ADDED, detail, b"")
+
+    def add_first(self, t: Transaction, lines: Mapping[bytes, dict[str, Any]]) -> None:
+        """The lines of `first` by serial, of devices that this transaction has inserted; many at once."""
+        serials = list(lines)
+        for start in range(0, len(serials), _BATCH):
+            batch = serials[start : start + _BATCH]
+            found = t.rows(select(devices.c.id, devices.c.serial).where(devices.c.serial.in_(batch)))
+            t.insert_many(_ADD, [{"device": device_id, **lines[serial]} for device_id, serial in found])
+
+    def _line(
+        self, serial: bytes, seq: int, at_us: int, event: AuditEvent, detail: str, previous: bytes, *, actor: str = ""
+    ) -> dict[str, Any]:
+        by, why = actor or self._actor, detail[:DETAIL]
+        mac = self._mac(message(serial, (seq, at_us, by, event, why), previous))
+        return {"new_seq": seq, "now_us": at_us, "by": by, "what": event, "why": why, "new_mac": mac}
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of a device's chain; `seq` counts from 1."""
+def message(serial: bytes, line: Sequence[object], previous: bytes) -> bytes:
+    """What the MAC of a line is over: (seq, at_us, actor, event, detail), whose it is, and the MAC before it.
 
-    seq: int
-    at_us: int
-    actor: str
-    event: AuditEvent
-    detail: str
+    JSON, since whoever meddles may leave any type and any text in a column.
+    """
+    return json.dumps([serial.hex(), *line, previous.hex()], default=repr).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """What is wrong with one device's chain."""
-
-    serial: bytes
-    seq: int
-    problem: str
-
-
-_PAGE: Final = 200
-_HEADS = (
-    select(devices.c.id, devices.c.serial, devices.c.audit_seq, devices.c.audit_head)
-    .where(devices.c.serial > given("after"))
-    .order_by(devices.c.serial)
-    .limit(_PAGE)
-)
-_HEAD_OF = select(devices.c.id, devices.c.serial, devices.c.audit_seq, devices.c.audit_head).where(
-    devices.c.serial == given("which")
-)
-_LINES = (
-    select(audit.c.seq, audit.c.at_us, audit.c.actor, audit.c.event, audit.c.detail, audit.c.mac)
-    .where(audit.c.device_id == given("device"))
-    .order_by(audit.c.seq)
-)
-_CERTIFICATES = select(func.count()).where(certificates.c.device_id == given("device"))
-
-
-class AuditRows:
-    """Reads chains."""
-
-    def __init__(self, database: Database, mac: Callable[[bytes], bytes]) -> None:
-        self._database = database
-        self._mac = mac
-
-    def lines(self, serial: bytes) -> list[Line] | None:
-        """The device's chain, as it stands; None if there is no such device."""
-        head = self._database.statement(lambda t: t.row(_HEAD_OF, which=serial))
-        if head is None:
-            return None
-        found = self._database.statement(lambda t: t.rows(_LINES, device=head[0]))
-        return [Line(seq, at_us, actor, AuditEvent(event), detail) for seq, at_us, actor, event, detail, _ in found]
-
-    def verify(self) -> Iterator[tuple[bytes, Broken | None]]:
-        """Every device's serial, and the first thing that is wrong with its chain."""
-        after = b""
-        while heads := self._database.statement(lambda t, after=after: t.rows(_HEADS, after=after)):
-            for head in heads:
-                yield head[1], self._verify_one(head)
-            after = heads[-1][1]
-
-    def _verify_one(self, head: Row) -> Broken | None:
-        device_id, serial, _, _ = head
-        # One transaction: a line that is written meanwhile must not look like one that was put in.
-        current, found, certified = self._database.transaction(
-            lambda t: (
-                t.row(_HEAD_OF, which=serial),
-                t.rows(_LINES, device=device_id),
-                t.row(_CERTIFICATES, device=device_id),
-            )
-        )
-        problem = self._problem(device_id, current or head, found, 0 if certified is None else certified[0])
-        return None if problem is None else Broken(serial, *problem)
-
-    def _problem(self, device_id: int, head: Row, found: list[Row], certified: int) -> tuple[int, str] | None:
-        _, _, last, head_mac = head
-        previous = None
-        for expected, (seq, at_us, actor, event, detail, mac) in enumerate(found, 1):
-            if seq != expected:
-                return expected, "the line is missing"
-            if seq > last:
-                return seq, "the line was put in: the device's row does not know it"
-            if not hmac.compare_digest(mac, self._mac(_message(device_id, seq, at_us, actor, event, detail, previous))):
-                return seq, "the line was changed, or put in"
-            previous = mac
-        if len(found) < last:
-            return len(found) + 1, "the line is missing, at the end"
-        if previous != head_mac:
-            return last, "the device's row names another end of the chain"
-        created = sum(event == AuditEvent.CREATED for _, _, _, event, _, _ in found)
-        return (0, "it has certificates that no line tells of") if created < certified else None
-
-
-def _message(
-    device_id: int, seq: int, at_us: int, actor: str, event: str, detail: str, previous: bytes | None
-) -> bytes:
-    parts = (actor.encode(), event.encode(), detail.encode(), previous or b"")
-    return struct.pack(">QQq", device_id, seq, at_us) + b"".join(struct.pack(">H", len(p)) + p for p in parts)
+def retired(reason: Reason, certificate_id: bytes) -> str:
+    """The detail of a RETIRED line."""
+    return f"{reason} {certificate_id.hex()}"
