@@ -44,6 +44,8 @@ class Step(Enum):
     ATTACH = auto()
     ACTIVATE = auto()
     EXHAUSTED = auto()
+    EXPIRE = auto()
+    """Nobody acknowledged the offer in time."""
     REST = auto()
     """Nothing for a worker: it waits for the device, or is at its end."""
 
@@ -63,6 +65,8 @@ def next_step(issuance: Issuance, *, held: bool) -> Step:
             return Step.OPEN_ATTEMPT
         case State.CREATED:
             return Step.ATTACH if held else Step.TAKE
+        case State.OFFERED:  # due when its expiry is past, and no earlier
+            return Step.EXPIRE
         case State.ACKED:
             return Step.ACTIVATE if held else Step.TAKE
         case _:

@@ -90,8 +90,7 @@ class WorkerStore(Protocol):
     """What a worker asks: each a compare-and-set on (id, state, claim)."""
 
     def due(self, limit: int) -> Sequence[Issuance]:
-        """The oldest rows in queued, intent, created, acked whose not-before is past and that nobody
-        holds."""
+        """The oldest rows in queued, intent, created, acked, offered whose not-before is past and that nobody holds."""
 
     def open_attempt(
         self, issuance: Issuance, claim: Claim, *, key: KeyPair | None, sealed_escrow: bytes | None
@@ -119,9 +118,18 @@ class WorkerStore(Protocol):
     def record_offered(self, issuance: Issuance, claim: Claim) -> bool:
         """created → offered; the claim is released, the expiry set."""
 
+    def record_loser(self, issuance: Issuance, created: Created) -> None:
+        """A certificate whose worker had lost its claim: retiring (loser), unless it is recorded already."""
+
+    def expire(self, issuance: Issuance) -> bool:
+        """offered and past its expiry → closed (expired), its certificate retiring; wipes the escrow. No claim."""
+
     def record_active(self, issuance: Issuance, claim: Claim) -> bool:
         """acked → active: certificate active, the device's former one retiring (superseded) in the same
         transaction."""
+
+    def dispose_again(self, issuance: Issuance) -> None:
+        """If its certificate is retiring, its disposal begins anew: a late call may have undone some of it."""
 
     def release(self, issuance: Issuance, claim: Claim, *, wait_s: float) -> bool:
         """Give the claim back, state unchanged; not before now + wait_s."""

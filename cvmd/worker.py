@@ -18,12 +18,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 from cvmd.errors import IssuerError, IssuerFault
 from cvmd.issuance import Step, backoff_s, fault_of, next_step
 from cvmd.model import Account, Created, Fault, Issuance, KeySource, Outcome, State
 from cvmd.ports import Claim, Issuer, KeyMaker, Sealing, StoreDown, WorkerStore
 from cvmd.threads import Pool
+
+R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
@@ -204,6 +207,9 @@ class Worker:
         if step is Step.EXHAUSTED:
             self._fail(issuance, None, Fault.ATTEMPTS_EXHAUSTED, "no Create call had a known outcome")
             return None
+        if step is Step.EXPIRE:
+            self._expire(issuance)
+            return None
         if step is Step.TAKE:
             hold = self._hold()
             return (issuance, hold) if self._store.take(issuance, hold.claim) else None
@@ -211,7 +217,8 @@ class Worker:
         if step is Step.CREATE:
             return self._create(issuance, hold)
         if step is Step.ATTACH:
-            return self._attach(issuance, hold)
+            self._attach(issuance, hold)
+            return None
         return self._activate(issuance, hold)
 
     def _hold(self) -> Hold:
@@ -246,22 +253,24 @@ class Worker:
         except IssuerError as error:
             self._create_failed(issuance, hold, error)
             return None
-        if not self._record_created(issuance, hold, created):
+        endpoint, root_ca_der = self._endpoint(issuance.account), self._root_ca(issuance.account)
+        record = partial(
+            self._store.record_created, issuance, hold.claim, created, endpoint=endpoint, root_ca_der=root_ca_der
+        )
+        if not self._keep(issuance, hold, created, record):
             log.error(
-                "issuance %d: its claim was lost during Create; certificate %s is nobody's now",
+                "issuance %d: its claim was lost during Create; certificate %s is disposed of",
                 issuance.id, created.certificate_id.hex(),
             )  # fmt: skip
+            self._keep(issuance, hold, created, partial(self._store.record_loser, issuance, created))
             return None
         return replace(issuance, state=State.CREATED, certificate_id=created.certificate_id, attempt_open=False), hold
 
-    def _record_created(self, issuance: Issuance, hold: Hold, created: Created) -> bool:
+    def _keep(self, issuance: Issuance, hold: Hold, created: Created, record: Callable[[], R]) -> R:
         """A certificate that exists at AWS and nowhere else: hold on to it as long as the lease lasts."""
-        endpoint, root_ca_der = self._endpoint(issuance.account), self._root_ca(issuance.account)
         while True:
             try:
-                return self._store.record_created(
-                    issuance, hold.claim, created, endpoint=endpoint, root_ca_der=root_ca_der
-                )
+                return record()
             except StoreDown:
                 log.error(
                     "issuance %d: certificate %s was created and cannot be recorded",
@@ -286,7 +295,7 @@ class Worker:
         wait_s = backoff_s(issuance.unknown_attempts + 1)
         self._store.close_attempt(issuance, claim_id, Outcome.UNKNOWN, detail, wait_s=wait_s)
 
-    def _attach(self, issuance: Issuance, hold: Hold) -> tuple[Issuance, None] | None:
+    def _attach(self, issuance: Issuance, hold: Hold) -> None:
         certificate = self._store.certificate_of(issuance)
         assert certificate is not None, "created commits the certificate's row with the state"
         account = issuance.account
@@ -297,11 +306,8 @@ class Worker:
         occupied = looking.result()
         if occupied is not None:
             self._fail(issuance, hold.claim.id, Fault.THING_OCCUPIED, f"{occupied} is ACTIVE on {certificate.thing}")
-            return None
-        if not self._store.record_offered(issuance, hold.claim):
-            return None
-        self._on_moved(issuance.id)
-        return replace(issuance, state=State.OFFERED), None
+        elif self._store.record_offered(issuance, hold.claim):
+            self._on_moved(issuance.id)
 
     def _foreign_active(self, issuance: Issuance, thing: str, own_arn: str) -> str | None:
         """The ARN of an ACTIVE certificate on the thing that is not this device's, if there is one."""
@@ -320,6 +326,7 @@ class Worker:
         assert issuance.certificate_id is not None, "an acked issuance has its certificate"
         self._issuer.activate(issuance.account, issuance.certificate_id)
         if not self._store.record_active(issuance, hold.claim):
+            self._store.dispose_again(issuance)  # it may have been ended meanwhile, and this call have revived it
             return None
         self._on_moved(issuance.id)
         return replace(issuance, state=State.ACTIVE), None
@@ -334,7 +341,13 @@ class Worker:
             self._fail(issuance, hold.claim.id, fault, str(error))
         else:
             log.warning("issuance %d waits: %s", issuance.id, error)
-            self._store.release(issuance, hold.claim, wait_s=_WAIT_S[error.fault])
+            if not self._store.release(issuance, hold.claim, wait_s=_WAIT_S[error.fault]):
+                self._store.dispose_again(issuance)  # as in _activate: without an answer, it may have had its effect
+
+    def _expire(self, issuance: Issuance) -> None:
+        if self._store.expire(issuance):
+            log.info("issuance %d: nobody acknowledged its certificate in time", issuance.id)
+            self._on_moved(issuance.id)
 
     def _fail(self, issuance: Issuance, claim_id: bytes | None, fault: Fault, detail: str) -> None:
         log.error("issuance %d failed (%s): %s", issuance.id, fault, detail)

@@ -3,6 +3,7 @@
 from cvmd.store.admin import AdminStore
 from cvmd.store.deployment import check_schema, migrate, status
 from cvmd.store.devices import DeviceEvents
+from cvmd.store.disposal import DisposalSteps
 from cvmd.store.due import DueRows
 from cvmd.store.engine import Database
 from cvmd.store.issuances import WorkerSteps
@@ -10,5 +11,5 @@ from cvmd.store.issuances import WorkerSteps
 __all__ = ["AdminStore", "Database", "Store", "check_schema", "migrate", "status"]
 
 
-class Store(DeviceEvents, WorkerSteps, DueRows):
-    """cvmd.ports.VendingStore and WorkerStore on one database."""
+class Store(DeviceEvents, WorkerSteps, DueRows, DisposalSteps):
+    """cvmd.ports.VendingStore, WorkerStore and DisposalStore on one database."""

@@ -14,6 +14,7 @@ from cvmd.model import US, Certificate, CertificateStatus, Offer, Reason, State,
 from cvmd.store import rows
 from cvmd.store.engine import Database, Duplicate, Transaction
 from cvmd.store.schema import NOW, accounts, certificates, devices, given, issuances, products
+from cvmd.store.steps import CLOSED, RETIRED
 
 _REPLACEABLE = (State.QUEUED, State.OFFERED, State.FAILED)
 _WAITING = (State.QUEUED, State.INTENT)
@@ -67,12 +68,12 @@ _CLOSE_REPLACED = (
         issuances.c.device_id == given("device"),
         issuances.c.state.in_(_REPLACEABLE),
     )
-    .values(state=State.CLOSED, reason=Reason.REPLACED, sealed_escrow=None, not_before_us=None, updated_us=NOW)
+    .values(**CLOSED, reason=Reason.REPLACED)
 )
 _RETIRE_REPLACED = (
     update(certificates)
     .where(certificates.c.issuance_id == given("replaces"), certificates.c.status == CertificateStatus.INACTIVE)
-    .values(status=CertificateStatus.RETIRING, reason=Reason.REPLACED, not_before_us=NOW, retired_us=NOW)
+    .values(**RETIRED, reason=Reason.REPLACED)
 )
 _NEXT_GENERATION = (
     update(devices)
@@ -137,10 +138,11 @@ _LIFETIME_S = (
     .where(devices.c.id == issuances.c.device_id)
     .scalar_subquery()
 )
+_LIFETIME_US = _LIFETIME_S * literal(US, BigInteger)
 _EXTEND = (
     update(issuances)
     .where(issuances.c.id == given("issuance"), issuances.c.state == State.OFFERED, issuances.c.expires_us > NOW)
-    .values(expires_us=NOW + _LIFETIME_S * literal(US, BigInteger))
+    .values(expires_us=NOW + _LIFETIME_US, not_before_us=NOW + _LIFETIME_US)
 )
 
 

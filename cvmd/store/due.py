@@ -2,7 +2,7 @@
 
 First the candidates, one lane a state, each read by its index up to the limit, since a roll-out may leave a hundred
 thousand rows queued; then the whole rows of those that there is room for. What is settled comes first, and of what
-is to be created only as much as its account's quota grants now.
+is to be created only as much as its account's quota grants now. Last, since nobody waits for it, what has expired.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from cvmd.store.schema import NOW, accounts, devices, given, issuances, pace, pr
 
 _SETTLE = (State.ACKED, State.CREATED)
 _TO_CREATE = (State.INTENT, State.QUEUED)
+_EXPIRING = (State.OFFERED,)
 
 
 def _lane(number: int, state: State, full: int) -> Select[Any]:
@@ -37,7 +38,9 @@ def _lane(number: int, state: State, full: int) -> Select[Any]:
 @cache
 def _candidates(full: int) -> Select[Any]:
     """(issuance, state, account, tat, rate, now, number of accounts); creates not of the `full` accounts given."""
-    lanes = union_all(*(_lane(n, state, full) for n, state in enumerate(_SETTLE + _TO_CREATE))).subquery("lanes")
+    lanes = union_all(*(_lane(n, state, full) for n, state in enumerate(_SETTLE + _TO_CREATE + _EXPIRING))).subquery(
+        "lanes"
+    )
     return (
         select(
             issuances.c.id,
@@ -86,7 +89,7 @@ class DueRows:
         self._database = database
 
     def due(self, limit: int) -> Sequence[Issuance]:
-        """The oldest rows in queued, intent, created, acked whose not-before is past and that nobody holds.
+        """The oldest rows in queued, intent, created, acked, offered whose not-before is past and that nobody holds.
 
         Of those to be created no more than their account's quota grants now.
         """

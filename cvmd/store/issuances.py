@@ -5,6 +5,7 @@ A row's not-before says when a worker is to look at it next: for a claimed one t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -13,9 +14,9 @@ from cvmd.model import US, Certificate, CertificateStatus, Created, Fault, Issua
 from cvmd.ports import Claim
 from cvmd.store import rows
 from cvmd.store.attempts import AttemptSteps, end_attempt
-from cvmd.store.engine import Transaction
+from cvmd.store.engine import Duplicate, Transaction
 from cvmd.store.schema import DETAIL, NOW, accounts, certificates, devices, given, issuances
-from cvmd.store.steps import FREE, HELD, LEASE, UNCLAIMED, change, us
+from cvmd.store.steps import CLOSED, FREE, HELD, LEASE, RETIRED, UNCLAIMED, change, us
 
 _TAKE = change(
     issuances.c.state == given("in_state"), issuances.c.state.in_((State.CREATED, State.ACKED)), FREE,
@@ -43,14 +44,27 @@ _ADD_CERTIFICATE = insert(certificates).values(
     status=CertificateStatus.INACTIVE,
     created_us=NOW,
 )
+_ADD_LOSER = _ADD_CERTIFICATE.values(**RETIRED, reason=Reason.LOSER)
 _OFFERED = change(
     issuances.c.state == State.CREATED,
     HELD,
     **UNCLAIMED,
     state=State.OFFERED,
-    not_before_us=None,
+    not_before_us=NOW + given("lifetime_us"),
     expires_us=NOW + given("lifetime_us"),
     updated_us=NOW,
+)
+_EXPIRE = change(issuances.c.state == State.OFFERED, issuances.c.expires_us <= NOW, **CLOSED, reason=Reason.EXPIRED)
+_RETIRE_EXPIRED = (
+    update(certificates)
+    .where(certificates.c.certificate_id == given("digest"), certificates.c.status == CertificateStatus.INACTIVE)
+    .values(**RETIRED, reason=Reason.EXPIRED)
+)
+# Without a claim, so that a pass that is under way cannot end the disposal.
+_DISPOSE_AGAIN = (
+    update(certificates)
+    .where(certificates.c.certificate_id == given("digest"), certificates.c.status == CertificateStatus.RETIRING)
+    .values(**UNCLAIMED, not_before_us=NOW)
 )
 _ACTIVE = change(
     issuances.c.state == State.ACKED, HELD, **UNCLAIMED, state=State.ACTIVE, not_before_us=None, updated_us=NOW
@@ -58,14 +72,7 @@ _ACTIVE = change(
 _RETIRE_FORMER = (
     update(certificates)
     .where(certificates.c.live_device_id == given("device"))
-    .values(
-        status=CertificateStatus.RETIRING,
-        reason=Reason.SUPERSEDED,
-        live_device_id=None,
-        retired_us=NOW,
-        not_before_us=NOW,
-        keep_until_us=NOW + given("grace_us"),
-    )
+    .values(**RETIRED, reason=Reason.SUPERSEDED, keep_until_us=NOW + given("grace_us"))
 )
 _ACTIVATE = (
     update(certificates)
@@ -115,15 +122,16 @@ class WorkerSteps(AttemptSteps):
                 _CREATED, issuance=issuance.id, my_claim=claim.id, digest=digest, host=endpoint, root_ca=root_ca_der
             ):
                 return False
-            t.change(
-                _ADD_CERTIFICATE, digest=digest, issuance=issuance.id, device=issuance.device_id,
-                account=issuance.account.id, new_arn=created.arn, der=created.cert_der, to_thing=issuance.thing,
-                with_policy=issuance.policy,
-            )  # fmt: skip
+            t.change(_ADD_CERTIFICATE, **_certificate(issuance, created))
             end_attempt(t, issuance, Outcome.DONE, "")
             return True
 
         return self.step(issuance, work, lambda state, holder: state == State.CREATED and holder == claim.id)
+
+    def record_loser(self, issuance: Issuance, created: Created) -> None:
+        """A certificate whose worker had lost its claim: retiring (loser), unless it is recorded already."""
+        with suppress(Duplicate):  # its worker's own record_created, or this, was committed without an answer
+            self._database.transaction(lambda t: t.change(_ADD_LOSER, **_certificate(issuance, created)))
 
     def record_offered(self, issuance: Issuance, claim: Claim) -> bool:
         """created → offered; the claim is released, the expiry set."""
@@ -131,6 +139,17 @@ class WorkerSteps(AttemptSteps):
         # Once it is offered the device may have moved it on before this is asked.
         reached = (State.OFFERED, State.ACKED, State.ACTIVE)
         return self.single(issuance, _OFFERED, values, lambda state, _holder: state in reached)
+
+    def expire(self, issuance: Issuance) -> bool:
+        """offered and past its expiry → closed (expired), its certificate retiring; wipes the escrow."""
+
+        def work(t: Transaction) -> bool:
+            if not t.change(_EXPIRE, issuance=issuance.id):
+                return False
+            t.change(_RETIRE_EXPIRED, digest=issuance.certificate_id)
+            return True
+
+        return self.step(issuance, work, lambda state, _holder: state == State.CLOSED)
 
     def record_active(self, issuance: Issuance, claim: Claim) -> bool:
         """acked → active: certificate active, the device's former one retiring (superseded)."""
@@ -146,6 +165,10 @@ class WorkerSteps(AttemptSteps):
             return True
 
         return self.step(issuance, work, lambda state, _holder: state == State.ACTIVE)
+
+    def dispose_again(self, issuance: Issuance) -> None:
+        """If its certificate is retiring, its disposal begins anew: a late call may have undone some of it."""
+        self._database.statement(lambda t: t.change(_DISPOSE_AGAIN, digest=issuance.certificate_id))
 
     def release(self, issuance: Issuance, claim: Claim, *, wait_s: float) -> bool:
         """Give the claim back, state unchanged; not before now + wait_s."""
@@ -175,3 +198,11 @@ class WorkerSteps(AttemptSteps):
     def remember_endpoint(self, account_id: int, data_endpoint: str) -> None:
         """Keep DescribeEndpoint's answer, which never changes."""
         self._database.statement(lambda t: t.change(_REMEMBER_ENDPOINT, account=account_id, host=data_endpoint))
+
+
+def _certificate(issuance: Issuance, created: Created) -> dict[str, Any]:
+    return {
+        "digest": created.certificate_id, "issuance": issuance.id, "device": issuance.device_id,
+        "account": issuance.account.id, "new_arn": created.arn, "der": created.cert_der, "to_thing": issuance.thing,
+        "with_policy": issuance.policy,
+    }  # fmt: skip

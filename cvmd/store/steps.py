@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Update, or_, select, update
 
-from cvmd.model import US, Issuance
+from cvmd.model import US, CertificateStatus, Issuance, State
 from cvmd.store.engine import Database, Transaction
 from cvmd.store.schema import NOW, given, issuances
 
@@ -20,6 +20,21 @@ FREE = or_(issuances.c.claim.is_(None), issuances.c.lease_until_us <= NOW)
 HELD = issuances.c.claim == given("my_claim")
 LEASE = {"lease_until_us": NOW + given("lease_us"), "not_before_us": NOW + given("lease_us")}
 UNCLAIMED = {"claim": None, "lease_until_us": None}
+CLOSED = {
+    **UNCLAIMED,
+    "state": State.CLOSED,
+    "sealed_escrow": None,
+    "attempt_open": False,
+    "not_before_us": None,
+    "updated_us": NOW,
+}
+RETIRED = {
+    "status": CertificateStatus.RETIRING,
+    "live_device_id": None,
+    "retired_us": NOW,
+    "not_before_us": NOW,
+}
+"""Of a row of `certificates`, with the reason: from now on disposal's."""
 
 
 def change(*conditions: ColumnElement[bool], **values: object) -> Update:

@@ -86,7 +86,7 @@ def certificate(digest: bytes, status: CertificateStatus, reason: Reason | None 
         (issuance(State.INTENT, unknown_attempts=5, attempt_open=True), False, Step.CLOSE_ATTEMPT),
         (issuance(State.CREATED), False, Step.TAKE),
         (issuance(State.CREATED), True, Step.ATTACH),
-        (issuance(State.OFFERED), False, Step.REST),
+        (issuance(State.OFFERED), False, Step.EXPIRE),
         (issuance(State.ACKED), False, Step.TAKE),
         (issuance(State.ACKED), True, Step.ACTIVATE),
         (issuance(State.ACTIVE), False, Step.REST),

@@ -171,14 +171,27 @@ def test_it_is_given_up_with_the_lease_and_not_asked_in_a_hot_loop(bench: Bench)
     assert bench.carry_later(queued).unknown_attempts == 1
 
 
-def test_a_certificate_whose_claim_was_lost_is_said_to_be_nobody_s(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_inv5_a_certificate_whose_claim_was_lost_is_disposed_of(bench: Bench) -> None:
     queued = bench.scene.queued()
     bench.issuer.first["create"] = lambda *_: bench.scene.sql("UPDATE issuances SET claim = x'00'")
+    bench.store.raises("record_loser", StoreDown("gone"))
     row = bench.carry(queued)
-    assert (row.state, row.claim, bench.log[-1]) == (State.INTENT, b"\0", "record_created")
-    assert "is nobody's now" in caplog.text
+    assert (row.state, row.claim, bench.log[-2:]) == (State.INTENT, b"\0", ["record_loser"] * 2)
+    (loser,) = bench.scene.admin.show_device(row.serial).certificates
+    assert (loser.status, loser.reason) == (CertificateStatus.RETIRING, Reason.LOSER)
+    assert [it.certificate_id for it in bench.scene.store.retiring(9)] == [loser.certificate_id]
+
+
+def test_inv5_a_loser_that_cannot_be_recorded_is_named_in_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    queued, created = bench.scene.queued(), a_certificate()
+    bench.issuer.first["create"] = lambda *_: bench.scene.sql("UPDATE issuances SET claim = x'00'")
+    bench.plain.create = lambda *_: created  # type: ignore[method-assign]  # so that the test knows its id
+    bench.store.raises("record_loser", *[StoreDown("gone")] * 10_000)
+    with pytest.raises(StoreDown):
+        bench.carry(queued, lease_s=0.3, call_s=0)
+    assert f"certificate {created.certificate_id.hex()} was created and cannot be recorded" in caplog.text
 
 
 def test_no_call_is_begun_that_the_lease_may_not_outlast(bench: Bench) -> None:
@@ -291,3 +304,44 @@ def test_an_activation_that_failed_is_repeated(bench: Bench, fault: IssuerFault)
     assert waiting.not_before_us > bench.now_us(waiting)
     assert bench.moved == []
     assert bench.carry_later(waiting).state is State.ACTIVE
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_inv1_a_late_activation_of_what_was_ended_meanwhile_is_undone(bench: Bench, answered: bool) -> None:
+    acked = bench.scene.acked()
+
+    def ended_meanwhile(*_: object) -> None:
+        bench.scene.sql("UPDATE issuances SET state = 'closed', claim = NULL")
+        bench.scene.sql(f"UPDATE certificates SET status = 'retiring', reason = 'revoked', not_before_us = {2**60}")
+        if not answered:
+            raise an_error(IssuerFault.UNKNOWN)
+
+    bench.issuer.first["activate"] = ended_meanwhile
+    assert bench.carry(acked).state is State.CLOSED
+    assert [it.certificate_id for it in bench.scene.store.retiring(9)] == [acked.certificate_id]
+
+
+# offered → closed
+
+
+def expired(bench: Bench) -> Issuance:
+    """An offer whose time is over."""
+    offered = bench.scene.offered()
+    bench.scene.sql("UPDATE issuances SET expires_us = 1, not_before_us = 1")
+    return bench.scene.now(offered.serial)
+
+
+def test_inv5_an_offer_that_nobody_acknowledged_expires(bench: Bench) -> None:
+    row = bench.carry(expired(bench))
+    assert bench.log == ["expire"]
+    assert (row.state, row.sealed_escrow) == (State.CLOSED, None)
+    assert bench.moved == [(row.id, State.CLOSED)]
+    assert [it.certificate_id for it in bench.scene.store.retiring(9)] == [row.certificate_id]
+
+
+def test_an_offer_that_was_acknowledged_in_the_last_moment_does_not_expire(bench: Bench) -> None:
+    offered = bench.scene.offered()
+    assert offered.certificate_id is not None
+    bench.store.first["expire"] = lambda *_: bench.scene.store.acknowledge(offered.id, offered.certificate_id)
+    assert bench.carry(offered).state is State.ACKED
+    assert bench.moved == []
