@@ -14,7 +14,7 @@ from cvmd.model import CertificateStatus, Reason, Retiring
 from cvmd.ports import Claim
 from cvmd.store import rows
 from cvmd.store.engine import Database, Row, Transaction
-from cvmd.store.schema import NOW, accounts, certificates, given
+from cvmd.store.schema import NOW, accounts, breakers, certificates, given
 from cvmd.store.steps import us
 
 _RETIRING = certificates.c.status == CertificateStatus.RETIRING
@@ -22,6 +22,10 @@ _FREE = or_(certificates.c.claim.is_(None), certificates.c.lease_until_us <= NOW
 _HELD = certificates.c.claim == given("my_claim")
 _UNCLAIMED = {"claim": None, "lease_until_us": None}
 
+# Accounts whose breaker is open: no call of theirs would end well.
+_RESTING = select(breakers.c.account_id).where(
+    breakers.c.policy == "", breakers.c.failures > 0, breakers.c.until_us > NOW
+)
 _DUE = (
     select(
         *rows.labelled(rows.ACCOUNT),
@@ -30,7 +34,7 @@ _DUE = (
     )
     .select_from(certificates)
     .outerjoin(accounts, accounts.c.id == certificates.c.account_id)  # outer, or it could be read first: due.py
-    .where(_RETIRING, certificates.c.not_before_us <= NOW)
+    .where(_RETIRING, certificates.c.not_before_us <= NOW, certificates.c.account_id.not_in(_RESTING))
     .order_by(certificates.c.not_before_us)
     .limit(given("limit", type_=Integer))
 )  # fmt: skip
@@ -53,6 +57,7 @@ _INERT = _change(
     _HELD,
     **_UNCLAIMED,
     not_before_us=case((certificates.c.keep_until_us > NOW, certificates.c.keep_until_us), else_=NOW),
+    disposal_attempts=0,
 )
 _POSTPONE = _change(
     _RETIRING,

@@ -219,6 +219,10 @@ certificates = _table(
     _time("deleted"),
     CheckConstraint("(status = 'active') = (live_device_id IS NOT NULL)", name="live_while_active"),
     CheckConstraint("live_device_id IS NULL OR live_device_id = device_id", name="live_for_its_device"),
+    # Invariant 5: what is on its way out is always looked at again.
+    CheckConstraint(
+        "status <> 'retiring' OR (reason IS NOT NULL AND not_before_us IS NOT NULL)", name="retiring_is_due"
+    ),
     Index(None, "status", "not_before_us"),
 )
 

@@ -98,7 +98,7 @@ def test_a_certificate_that_was_retired_meanwhile_does_not_come_back(scene: Scen
     first = scene.active()
     claim = a_claim()
     second = scene.acked(first.serial, claim)
-    scene.sql("UPDATE certificates SET status = 'retiring', reason = 'revoked' WHERE status = 'inactive'")
+    scene.sql("UPDATE certificates SET status = 'retiring', reason = 'revoked', not_before_us = 1 WHERE status = 'inactive'")
     assert not scene.store.record_active(second, claim)
     view = scene.store.view(first.serial)
     assert view is not None

@@ -57,6 +57,14 @@ def test_inv1_active_is_what_the_unique_key_sees(scene: Scene, change: str) -> N
         scene.sql(f"UPDATE certificates SET {change}")
 
 
+@pytest.mark.parametrize("change", ["reason = 'expired'", "not_before_us = 1"])
+def test_inv5_what_is_retiring_says_why_and_when(scene: Scene, change: str) -> None:
+    scene.offered()
+    with pytest.raises(REFUSED):
+        scene.sql(f"UPDATE certificates SET status = 'retiring', {change}")
+    scene.sql("UPDATE certificates SET status = 'retiring', reason = 'expired', not_before_us = 1")
+
+
 @pytest.mark.parametrize("state", ["queued", "acked", "active", "closed"])
 def test_inv6_no_escrow_where_no_key_is_to_be(scene: Scene, state: str) -> None:
     scene.offered()

@@ -218,6 +218,10 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "live_device_id IS NULL OR live_device_id = device_id", name=op.f("ck_certificates_live_for_its_device")
         ),
+        sa.CheckConstraint(
+            "status <> 'retiring' OR (reason IS NOT NULL AND not_before_us IS NOT NULL)",
+            name=op.f("ck_certificates_retiring_is_due"),
+        ),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_certificates_account_id"),
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name="fk_certificates_device_id"),
         sa.ForeignKeyConstraint(["issuance_id"], ["issuances.id"], name="fk_certificates_issuance_id"),
