@@ -19,6 +19,7 @@ from cvmd.admission import Door
 from cvmd.changes import Changes
 from cvmd.config import Config, secret_path
 from cvmd.connection import Deadlines
+from cvmd.disposal import DisposalSettings, Disposer
 from cvmd.errors import ConfigError, SealError
 from cvmd.issuer.aws_iot import AwsIot, AwsSettings
 from cvmd.issuer.keys import P256KeyMaker, check_csr, sec1_to_pkcs8
@@ -77,8 +78,16 @@ class Node:
         db = Pool("database", config.database.pool)
         stack.callback(db.close)
         self._changes = Changes(store, db, poll_s=config.worker.poll_ms / 1000)
-        self._worker = _worker(config, store, sealer, self._changes)
+        node, issuer = os.urandom(16), _issuer(config)
+        self._worker = _worker(config, store, issuer, sealer, self._changes, node)
         stack.callback(self._worker.close)
+        self._disposer = Disposer(
+            store,
+            issuer,
+            DisposalSettings(config.disposal.concurrency, config.worker.lease_s, config.disposal.poll_s),
+            node=node,
+        )
+        stack.callback(self._disposer.close)
         services = Services(
             store=store,
             db=db,
@@ -101,7 +110,7 @@ class Node:
         database = Database(
             config.database.url,
             password=config.database.password(),
-            pool=config.database.pool + config.worker.concurrency,
+            pool=config.database.pool + config.worker.concurrency + config.disposal.concurrency,
             timeout_s=config.database.timeout_s,
         )
         stack.callback(database.close)
@@ -121,6 +130,7 @@ class Node:
         return [
             self._listener.run(),
             self._worker.run(),
+            self._disposer.run(),
             self._changes.run(),
             self._feed_watchdog(),
         ]
@@ -136,6 +146,7 @@ class Node:
         self._notifier.stopping("draining")
         self._changes.drain()
         self._worker.stop()
+        self._disposer.stop()
         cut = await self._listener.drain(drain_s)
         left = await self._worker.finish(drain_s)
         logs.canonical("stopped", connections_cut=cut, issuances_left=left)
@@ -158,18 +169,22 @@ def _check_database(database: Database, sealer: Sealer) -> None:
         )
 
 
-def _worker(config: Config, store: Store, sealer: Sealer, changes: Changes) -> Worker:
+def _issuer(config: Config) -> AwsIot:
     aws = config.aws
-    call_s = aws.connect_timeout_s + aws.read_timeout_s
-    issuer = AwsIot(
+    return AwsIot(
         AwsSettings(
             region=aws.region or None,
             endpoint_url=aws.endpoint_url or None,
             connect_timeout_s=aws.connect_timeout_s,
             read_timeout_s=aws.read_timeout_s,
-            pool_size=3 * config.worker.concurrency,
+            pool_size=3 * config.worker.concurrency + config.disposal.concurrency,
         )
     )
+
+
+def _worker(config: Config, store: Store, issuer: AwsIot, sealer: Sealer, changes: Changes, node: bytes) -> Worker:
+    aws = config.aws
+    call_s = aws.connect_timeout_s + aws.read_timeout_s
 
     @cache
     def account_root_ca(account: Account) -> bytes:
@@ -183,7 +198,7 @@ def _worker(config: Config, store: Store, sealer: Sealer, changes: Changes) -> W
         {KeySource.EC_P256: P256KeyMaker()},
         sealer,
         WorkerSettings(config.worker.concurrency, config.worker.lease_s, config.worker.poll_ms / 1000, call_s),
-        node=os.urandom(16),
+        node=node,
         root_ca=account_root_ca,
         data_endpoint=aws.data_endpoint or None,
         on_moved=changes.moved_from_thread,

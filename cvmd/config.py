@@ -145,6 +145,15 @@ class Worker(Struct, frozen=True, forbid_unknown_fields=True):
     poll_ms: Annotated[int, Meta(ge=10, le=60_000, description="between looks at the database")] = 200
 
 
+class Disposal(Struct, frozen=True, forbid_unknown_fields=True):
+    """How certificates that ended are removed at AWS: made inert, detached, deleted. Claims last worker.lease_s."""
+
+    concurrency: Annotated[
+        int, Meta(ge=1, le=64, description="certificates at once; they share AWS's quotas with new ones")
+    ] = 2
+    poll_s: Annotated[float, Meta(gt=0, le=3600, description="between looks at the database")] = 5.0
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """The log, on stderr."""
 
@@ -165,6 +174,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     secrets: Secrets = field(default_factory=Secrets)
     aws: Aws = field(default_factory=Aws)
     worker: Worker = field(default_factory=Worker)
+    disposal: Disposal = field(default_factory=Disposal)
     log: Log = field(default_factory=Log)
 
     def __post_init__(self) -> None:

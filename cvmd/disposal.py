@@ -13,15 +13,15 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 
-from cvmd.errors import IssuerError
+from cvmd.errors import IssuerError, IssuerFault
 from cvmd.model import Reason, Retiring
 from cvmd.ports import Claim, DisposalStore, Issuer, StoreDown
 from cvmd.threads import Pool
 
 log = logging.getLogger(__name__)
 
-_REST_S = (5, 30, 300, 3600)
-"""Seconds before the next pass over a certificate, by how many have failed."""
+_REST_S = (5, 30, 300)
+"""Seconds before the next pass over a certificate, by how many have failed. No more: it may be a revoked one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +48,27 @@ class Disposer:
         """Look for retiring certificates and dispose of them until `stop`; a pass under way is ended."""
         while not self._stopping.is_set():
             try:
-                if await self.round() == self._settings.concurrency:
-                    continue  # there may be more
+                if await self.round():
+                    continue
             except StoreDown as error:
                 log.error("cannot look for retiring certificates: %s", error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._settings.poll_s)
 
-    async def round(self) -> int:
-        """One pass over as many certificates as may be worked on at once; how many they were. Raises StoreDown."""
+    async def round(self) -> bool:
+        """One pass over as many certificates as may be worked on at once; whether there may be more. Raises StoreDown.
+
+        A pass that breaks leaves its certificate to the end of its lease.
+        """
         due = await self._pool.run(self._store.retiring, self._settings.concurrency)
-        await asyncio.gather(*(self._pool.run(self.dispose, retiring) for retiring in due))
-        return len(due)
+        passes = [self._pool.run(self.dispose, retiring) for retiring in due]
+        errors = [error for error in await asyncio.gather(*passes, return_exceptions=True) if error is not None]
+        for error in errors:
+            if isinstance(error, StoreDown):
+                log.error("a certificate's disposal waits for its lease to end: %s", error)
+            else:
+                log.error("disposal: internal error", exc_info=error)
+        return len(due) == self._settings.concurrency and not errors
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -82,7 +91,9 @@ class Disposer:
             self._issuer.delete(retiring.account, retiring.certificate_id)
         except IssuerError as error:
             wait_s = _REST_S[min(retiring.attempts, len(_REST_S) - 1)]
-            log.warning("certificate %s is not disposed of yet: %s", retiring.certificate_id.hex(), error)
+            # AWS detaches some time after it was asked to, and until then deletes nothing: no fault.
+            level = logging.INFO if error.fault is IssuerFault.CONFLICT else logging.WARNING
+            log.log(level, "certificate %s is not disposed of yet: %s", retiring.certificate_id.hex(), error)
             self._store.postpone(retiring, claim, wait_s=wait_s)
             return
         self._store.record_deleted(retiring, claim)
