@@ -187,7 +187,7 @@ def test_inv5_a_loser_that_cannot_be_recorded_is_named_in_the_log(
 ) -> None:
     queued, created = bench.scene.queued(), a_certificate()
     bench.issuer.first["create"] = lambda *_: bench.scene.sql("UPDATE issuances SET claim = x'00'")
-    bench.plain.create = lambda *_: created  # type: ignore[method-assign]  # so that the test knows its id
+    bench.plain.create = lambda *_: created
     bench.store.raises("record_loser", *[StoreDown("gone")] * 10_000)
     with pytest.raises(StoreDown):
         bench.carry(queued, lease_s=0.3, call_s=0)

@@ -169,12 +169,14 @@ def test_of_ack_and_replacement_one_wins(scene: Scene) -> None:
 
 def test_an_offer_lives_on_with_each_contact(scene: Scene) -> None:
     issuance = scene.offered()
-    scene.sql("UPDATE issuances SET expires_us = expires_us - 1000000000")
+    scene.sql("UPDATE issuances SET expires_us = expires_us - 1000000000, not_before_us = 1")
     scene.store.extend(issuance.id)
-    extended = scene.now(issuance.serial).expires_us
-    assert extended is not None
+    now = scene.now(issuance.serial)
+    assert now.expires_us is not None
     assert issuance.expires_us is not None
-    assert extended >= issuance.expires_us
+    assert now.expires_us >= issuance.expires_us
+    assert now.not_before_us == pytest.approx(now.expires_us, abs=1_000_000)  # when it is to be expired
+    assert now.updated_us == issuance.updated_us  # nobody who waits is to be woken
 
 
 def test_moved_names_the_rows_that_have_moved(scene: Scene) -> None:

@@ -35,6 +35,16 @@ def test_what_is_to_be_settled_comes_before_what_is_to_be_created(scene: Scene) 
     assert due(scene, 2) == [acked.id, created.id]
 
 
+def test_inv5_an_offer_is_due_once_its_time_is_over_and_after_all_else(scene: Scene) -> None:
+    offered = scene.offered()
+    assert due(scene) == []
+    scene.sql("UPDATE issuances SET expires_us = 1, not_before_us = 1")
+    queued = scene.queued()
+    assert due(scene) == [queued.id, offered.id]
+    scene.sql(f"UPDATE pace SET tat_us = {2**62}")
+    assert due(scene) == [offered.id]
+
+
 def test_what_is_held_or_rests_is_not_due(scene: Scene) -> None:
     scene.intent(claim=a_claim())
     scene.created(claim=a_claim())

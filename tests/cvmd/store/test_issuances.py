@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from cvmd.model import CertificateStatus, Fault, Outcome, Reason, State
+from cvmd.model import CertificateStatus, Fault, Issuance, Outcome, Reason, State
 from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, Scene, a_certificate, a_claim, at_once
 
 # take, release
@@ -98,7 +98,9 @@ def test_a_certificate_that_was_retired_meanwhile_does_not_come_back(scene: Scen
     first = scene.active()
     claim = a_claim()
     second = scene.acked(first.serial, claim)
-    scene.sql("UPDATE certificates SET status = 'retiring', reason = 'revoked', not_before_us = 1 WHERE status = 'inactive'")
+    scene.sql(
+        "UPDATE certificates SET status = 'retiring', reason = 'revoked', not_before_us = 1 WHERE status = 'inactive'"
+    )
     assert not scene.store.record_active(second, claim)
     view = scene.store.view(first.serial)
     assert view is not None
@@ -111,6 +113,78 @@ def test_inv1_the_database_refuses_a_second_active_certificate(scene: Scene) -> 
     scene.acked(first.serial)
     with pytest.raises(IntegrityError):
         scene.sql("UPDATE certificates SET status = 'active', live_device_id = device_id")
+
+
+# expire, lose
+
+
+def over(scene: Scene, issuance: Issuance) -> Issuance:
+    """The offer once its time is over."""
+    scene.sql(f"UPDATE issuances SET expires_us = 1, not_before_us = 1 WHERE id = {issuance.id}")
+    return scene.now(issuance.serial)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_inv5_an_offer_that_is_over_is_closed_and_its_certificate_retires(scene: Scene, lost: int) -> None:
+    issuance = over(scene, scene.offered())
+    scene.database.lose = lost
+    assert scene.store.expire(issuance)
+    assert not scene.store.expire(issuance)
+    now = scene.now(issuance.serial)
+    assert (now.state, now.sealed_escrow, now.not_before_us) == (State.CLOSED, None, 0)
+    assert now.updated_us > issuance.updated_us
+    assert scene.sql("SELECT reason FROM issuances") == [("expired",)]
+    (certificate,) = scene.store.retiring(9)
+    assert (certificate.certificate_id, certificate.reason) == (issuance.certificate_id, Reason.EXPIRED)
+    assert scene.outcomes(issuance.serial) == [Outcome.DONE]
+
+
+def test_nothing_else_expires(scene: Scene) -> None:
+    for issuance in (scene.offered(), over(scene, scene.created()), over(scene, scene.acked())):
+        assert not scene.store.expire(issuance)
+        assert scene.now(issuance.serial) == issuance
+    assert scene.store.retiring(9) == []
+
+
+def test_inv3_of_expiry_and_ack_one_wins(scene: Scene) -> None:
+    for ms in range(10):
+        issuance = scene.offered()
+        digest = issuance.certificate_id
+        assert digest is not None
+        scene.sql(f"UPDATE issuances SET expires_us = updated_us + {1000 * ms} WHERE id = {issuance.id}")
+
+        def race(number: int, issuance: Issuance = issuance, digest: bytes = digest) -> bool:
+            if number:
+                return scene.store.acknowledge(issuance.id, digest)
+            while scene.now(issuance.serial).state is State.OFFERED:
+                if scene.store.expire(issuance):
+                    return True
+            return False
+
+        expired, acknowledged = at_once(2, race)
+        assert expired != acknowledged
+        assert scene.now(issuance.serial).state is (State.CLOSED if expired else State.ACKED)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_inv5_a_certificate_whose_claim_was_lost_is_recorded_as_a_loser(scene: Scene, lost: int) -> None:
+    issuance, created = scene.intent(), a_certificate()
+    scene.database.lose = lost
+    scene.store.record_loser(issuance, created)
+    (found,) = scene.store.retiring(9)
+    assert (found.certificate_id, found.arn, found.reason) == (created.certificate_id, created.arn, Reason.LOSER)
+    (certificate,) = scene.admin.show_device(issuance.serial).certificates
+    assert (certificate.issuance_id, certificate.device_id) == (issuance.id, issuance.device_id)
+    assert scene.now(issuance.serial) == issuance
+
+
+def test_a_certificate_that_was_recorded_all_the_same_is_no_loser(scene: Scene) -> None:
+    claim, created = a_claim(), a_certificate()
+    issuance = scene.intent(claim=claim)
+    assert scene.store.record_created(issuance, claim, created, endpoint=ENDPOINT, root_ca_der=ROOT_CA)
+    scene.store.record_loser(issuance, created)
+    (certificate,) = scene.admin.show_device(issuance.serial).certificates
+    assert certificate.status is CertificateStatus.INACTIVE
 
 
 # fail
