@@ -28,7 +28,7 @@ from cvmd.listener import Listener
 from cvmd.model import Account, KeySource
 from cvmd.ports import StoreDown
 from cvmd.sealing import Sealer, load_master_key
-from cvmd.store import AdminStore, Database, Store, check_schema
+from cvmd.store import AdminStore, Database, Store, Trail, check_schema
 from cvmd.threads import Pool
 from cvmd.vending import Services, Turns, Vend, VendingSettings
 from cvmd.worker import Worker, WorkerSettings
@@ -70,6 +70,7 @@ class Node:
         sealer: Sealer,
         stack: AsyncExitStack,
         address: list[socket.socket],
+        node_id: bytes,
     ) -> None:
         self._config = config
         self._store = store
@@ -78,14 +79,14 @@ class Node:
         db = Pool("database", config.database.pool)
         stack.callback(db.close)
         self._changes = Changes(store, db, poll_s=config.worker.poll_ms / 1000)
-        node, issuer = os.urandom(16), _issuer(config)
-        self._worker = _worker(config, store, issuer, sealer, self._changes, node)
+        issuer = _issuer(config)
+        self._worker = _worker(config, store, issuer, sealer, self._changes, node_id)
         stack.callback(self._worker.close)
         self._disposer = Disposer(
             store,
             issuer,
             DisposalSettings(config.disposal.concurrency, config.worker.lease_s, config.disposal.poll_s),
-            node=node,
+            node=node_id,
         )
         stack.callback(self._disposer.close)
         services = Services(
@@ -116,9 +117,10 @@ class Node:
         stack.callback(database.close)
         database.serve_alone()
         _check_database(database, sealer)
-        store = Store(database)
+        node_id = os.urandom(16)
+        store = Store(database, Trail(sealer.audit_mac, f"node:{node_id[:4].hex()}"))
         sockets = systemd.inherited_sockets() or [_bound(config)]
-        node = cls(config, store, sealer, stack, sockets)
+        node = cls(config, store, sealer, stack, sockets, node_id)
         await node._listener.start(sockets, backlog=config.listen.backlog)
         where = ", ".join("{}:{}".format(*sock.getsockname()[:2]) for sock in sockets)
         logs.canonical("listening", address=where, suites=sorted(config.listen.suites), pid=os.getpid())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,7 +11,7 @@ from cvmd.cli.common import Refused
 from cvmd.config import Config
 from cvmd.errors import ConfigError, SealError
 from cvmd.sealing import Sealer, load_master_key
-from cvmd.store import AdminStore, Database, check_schema
+from cvmd.store import AdminStore, Database, Trail, check_schema
 
 
 @contextmanager
@@ -29,13 +31,41 @@ def open_database(settings: Config) -> Iterator[Database]:
 
 @contextmanager
 def admin_store(settings: Config) -> Iterator[AdminStore]:
-    """The operator's side of a migrated database. What the store will not do, inside, is Refused."""
+    """The operator's side of a migrated database, for what decides on no credential: it takes no master key.
+
+    What the store will not do, inside, is Refused.
+    """
     with open_database(settings) as database:
         check_schema(database)
-        try:
+        with _refusals():
             yield AdminStore(database)
-        except ConfigError as error:
-            raise Refused(str(error)) from None
+
+
+@contextmanager
+def deciding_store(settings: Config) -> Iterator[AdminStore]:
+    """The same for what decides on credentials: each decision is written down in the operator's name."""
+    with open_database(settings) as database:
+        check_schema(database)
+        sealer = checked_sealer(settings, AdminStore(database))
+        with _refusals():
+            yield AdminStore(database, Trail(sealer.audit_mac, f"operator:{_login_name()}"))
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        raise Refused(str(error)) from None
+
+
+def _login_name() -> str:
+    # Of the process, and not getpass.getuser, which believes the environment.
+    uid = os.getuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def checked_sealer(settings: Config, store: AdminStore) -> Sealer:

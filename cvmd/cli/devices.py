@@ -10,7 +10,7 @@ from typing import Any, Final
 from cvmd import config
 from cvmd.cli import arguments as argument
 from cvmd.cli.common import Exit, Subparsers, add_json, add_noun, add_verb
-from cvmd.cli.database import admin_store, checked_sealer
+from cvmd.cli.database import admin_store, checked_sealer, deciding_store
 from cvmd.cli.files import read_token, write_new_secret
 from cvmd.cli.history import document, print_history
 from cvmd.cli.output import print_json, print_table
@@ -57,7 +57,7 @@ def _add(arguments: argparse.Namespace) -> Exit:
     minted: Path | None = arguments.token_out
     token = Secret(os.urandom(_TOKEN_SIZE)) if minted else read_token(arguments.token_file)
     serial = arguments.serial.encode()
-    with admin_store(settings) as store:
+    with deciding_store(settings) as store:
         sealer = checked_sealer(settings, store)
         sealed = sealer.seal(token, table="devices", column="sealed_token", row=serial)
         device = NewDevice(serial, arguments.thing, arguments.policy, sealed)
@@ -143,18 +143,18 @@ def _enable(arguments: argparse.Namespace) -> Exit:
 
 
 def _set_disabled(arguments: argparse.Namespace, disabled: bool) -> Exit:
-    with admin_store(config.load(arguments.config)) as store:
+    with deciding_store(config.load(arguments.config)) as store:
         store.set_disabled(arguments.serial.encode(), disabled)
     return Exit.DONE
 
 
 def _retry(arguments: argparse.Namespace) -> Exit:
-    with admin_store(config.load(arguments.config)) as store:
+    with deciding_store(config.load(arguments.config)) as store:
         store.retry(arguments.serial.encode())
     return Exit.DONE
 
 
 def _reissue(arguments: argparse.Namespace) -> Exit:
-    with admin_store(config.load(arguments.config)) as store:
+    with deciding_store(config.load(arguments.config)) as store:
         store.open_window(arguments.serial.encode(), arguments.window_s)
     return Exit.DONE

@@ -1,6 +1,7 @@
 """What the daemon keeps: SQL lives here and nowhere else."""
 
 from cvmd.store.admin import AdminStore
+from cvmd.store.audit import Trail
 from cvmd.store.deployment import check_schema, migrate, status
 from cvmd.store.devices import DeviceEvents
 from cvmd.store.disposal import DisposalSteps
@@ -8,7 +9,7 @@ from cvmd.store.due import DueRows
 from cvmd.store.engine import Database
 from cvmd.store.issuances import WorkerSteps
 
-__all__ = ["AdminStore", "Database", "Store", "check_schema", "migrate", "status"]
+__all__ = ["AdminStore", "Database", "Store", "Trail", "check_schema", "migrate", "status"]
 
 
 class Store(DeviceEvents, WorkerSteps, DueRows, DisposalSteps):

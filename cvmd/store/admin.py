@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import and_, insert, select, update
 
 from cvmd.errors import ConfigError
-from cvmd.model import US, Certificate, Device, Issuance, Outcome, Product, State
+from cvmd.model import US, AuditEvent, Certificate, Device, Issuance, Outcome, Product, State
 from cvmd.store import rows
+from cvmd.store.audit import Trail
+from cvmd.store.chains import AuditRows
 from cvmd.store.deployment import DeploymentRow
 from cvmd.store.engine import Database, Duplicate, Row, Transaction
 from cvmd.store.products import ProductRows
@@ -94,6 +96,8 @@ _ADD = insert(devices).values(
     thing=given("new_thing"),
     policy=given("new_policy"),
     sealed_token=given("new_token"),
+    audit_seq=given("new_seq"),
+    audit_head=given("new_mac"),
     # Given, not NOW: the driver sends many rows at once only where VALUES holds nothing but values.
     created_us=given("at_us"),
     updated_us=given("at_us"),
@@ -132,16 +136,24 @@ _ATTEMPTS = (
     .order_by(attempts.c.id)
 )  # fmt: skip
 _CERTIFICATES = select(*rows.CERTIFICATE).where(certificates.c.device_id == given("device")).order_by(certificates.c.id)
-_OF_SERIAL = update(devices).where(devices.c.serial == given("which"))
-_SET_DISABLED = _OF_SERIAL.values(disabled=given("to"), updated_us=NOW)
-_OPEN_WINDOW = _OF_SERIAL.values(reissue_until_us=NOW + given("for_us"), updated_us=NOW)
+_ID = select(devices.c.id, NOW).where(devices.c.serial == given("which"))
+_OURS = select(devices.c.id).where(devices.c.serial == given("which"), devices.c.sealed_token == given("token"))
+_FAILED = select(issuances.c.id).where(issuances.c.device_id == given("device"), issuances.c.state == State.FAILED)
+# Compare-and-sets: one that is repeated finds that it was done, and writes no second line.
+_SET_DISABLED = (
+    update(devices)
+    .where(devices.c.id == given("device"), devices.c.disabled != given("to"))
+    .values(disabled=given("to"), updated_us=NOW)
+)
+_SET_WINDOW = (
+    update(devices)
+    .where(devices.c.id == given("device"), devices.c.reissue_until_us.is_distinct_from(given("until_us")))
+    .values(reissue_until_us=given("until_us"), updated_us=NOW)
+)
 # A claim has no place on a failed row; the state to resume in stays, so that SQL's order of assignment is no matter.
 _RETRY = (
     update(issuances)
-    .where(
-        issuances.c.state == State.FAILED,
-        issuances.c.device_id.in_(select(devices.c.id).where(devices.c.serial == given("which"))),
-    )
+    .where(issuances.c.id == given("issuance"), issuances.c.state == State.FAILED)
     .values(
         state=issuances.c.resume_state, fault=None, fault_detail=None, unknown_attempts=0, not_before_us=0,
         updated_us=NOW,
@@ -150,10 +162,20 @@ _RETRY = (
 
 
 class DeviceRows:
-    """What the operator asks of devices. ConfigError: a device or product that is taken, or not there."""
+    """What the operator asks of devices. ConfigError: a device or product that is taken, or not there.
 
-    def __init__(self, database: Database) -> None:
+    Without a trail it answers questions; what decides on a credential has to be written down.
+    """
+
+    def __init__(self, database: Database, trail: Trail | None = None) -> None:
         self._database = database
+        self._given_trail = trail
+
+    @property
+    def _trail(self) -> Trail:
+        if self._given_trail is None:
+            raise TypeError("this AdminStore was made without a trail, and so decides nothing")
+        return self._given_trail
 
     def add_device(self, product: str, device: NewDevice) -> None:
         """One device; see `add_devices`."""
@@ -161,25 +183,33 @@ class DeviceRows:
 
     def add_devices(self, product: str, new: Sequence[NewDevice]) -> None:
         """All of them, or with an error none."""
+        trail = self._trail
 
         def work(t: Transaction) -> None:
+            if t.repeated and new[0].sealed_token and t.row(_OURS, which=new[0].serial, token=new[0].sealed_token):
+                return  # sealed under a nonce of its own: it was us, and then it was all of them
             row = t.row(_PRODUCT_ID, product_name=product)
             if row is None:
                 raise ConfigError(f"there is no product {product!r}; make it with `cvmd products add`")
+            product_id, now_us = row
+            lines = {it.serial: trail.first(it.serial, now_us, f"{it.thing} {it.policy}") for it in new}
             t.insert_many(
                 _ADD,
                 [
                     {
-                        "of_product": row[0],
-                        "at_us": row[1],
+                        "of_product": product_id,
+                        "at_us": now_us,
                         "new_serial": it.serial,
                         "new_thing": it.thing,
                         "new_policy": it.policy,
                         "new_token": it.sealed_token,
+                        "new_seq": 1,
+                        "new_mac": lines[it.serial]["new_mac"],
                     }
                     for it in new
                 ],
             )
+            trail.add_first(t, lines)
 
         try:
             self._database.transaction(work)
@@ -210,22 +240,48 @@ class DeviceRows:
 
     def set_disabled(self, serial: bytes, disabled: bool) -> None:
         """Refuse the device from now on, or no longer."""
-        if not self._database.statement(lambda t: t.change(_SET_DISABLED, which=serial, to=disabled)):
-            raise ConfigError(_no_such(serial))
+        event = AuditEvent.DISABLED if disabled else AuditEvent.ENABLED
+        device_id, _ = self._find(serial)
+
+        def work(t: Transaction) -> None:
+            if t.change(_SET_DISABLED, device=device_id, to=disabled):
+                self._trail.add(t, device_id, event)
+
+        self._database.transaction(work)
 
     def open_window(self, serial: bytes, for_s: int) -> None:
         """For so long the re-issue limit does not bind this device; 0 closes the window."""
-        if not self._database.statement(lambda t: t.change(_OPEN_WINDOW, which=serial, for_us=for_s * US)):
-            raise ConfigError(_no_such(serial))
+        device_id, now_us = self._find(serial)
+
+        def work(t: Transaction) -> None:
+            if t.change(_SET_WINDOW, device=device_id, until_us=now_us + for_s * US):
+                self._trail.add(t, device_id, AuditEvent.WINDOW, f"for {for_s} s")
+
+        self._database.transaction(work)
 
     def retry(self, serial: bytes) -> None:
         """Carry a failed issuance on where it stopped, once what was wrong with it is mended."""
-        if not self._database.statement(lambda t: t.change(_RETRY, which=serial)):
-            self.show_device(serial)  # says so if there is no such device
+        device_id, _ = self._find(serial)
+        failed = self._database.statement(lambda t: t.row(_FAILED, device=device_id))
+        if failed is None:
             raise ConfigError(f"device {serial.decode()}: nothing of it has failed; see `cvmd devices show`")
 
+        def work(t: Transaction) -> None:
+            if t.change(_RETRY, issuance=failed[0]):
+                self._trail.add(t, device_id, AuditEvent.RETRIED)
 
-class AdminStore(DeviceRows, ProductRows, DeploymentRow):
+        self._database.transaction(work)
+
+    def _find(self, serial: bytes) -> tuple[int, int]:
+        """The device's id, and the time."""
+        row = self._database.statement(lambda t: t.row(_ID, which=serial))
+        if row is None:
+            raise ConfigError(_no_such(serial))
+        device_id, now_us = row
+        return device_id, now_us
+
+
+class AdminStore(DeviceRows, ProductRows, DeploymentRow, AuditRows):
     """All that the command line asks of the database."""
 
 

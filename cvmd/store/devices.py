@@ -10,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import BigInteger, LargeBinary, Select, and_, func, insert, literal, select, update
 
-from cvmd.model import US, Certificate, CertificateStatus, Offer, Reason, State, View
+from cvmd.model import US, AuditEvent, Certificate, CertificateStatus, Offer, Reason, State, View
 from cvmd.store import rows
+from cvmd.store.audit import DEVICE, Trail, retired
 from cvmd.store.engine import Database, Duplicate, Transaction
 from cvmd.store.schema import NOW, accounts, certificates, devices, given, issuances, products
 from cvmd.store.steps import CLOSED, RETIRED
@@ -72,8 +73,11 @@ _CLOSE_REPLACED = (
 )
 _RETIRE_REPLACED = (
     update(certificates)
-    .where(certificates.c.issuance_id == given("replaces"), certificates.c.status == CertificateStatus.INACTIVE)
+    .where(certificates.c.certificate_id == given("digest"), certificates.c.status == CertificateStatus.INACTIVE)
     .values(**RETIRED, reason=Reason.REPLACED)
+)
+_REPLACED = select(certificates.c.certificate_id).where(
+    certificates.c.issuance_id == given("replaces"), certificates.c.status == CertificateStatus.INACTIVE
 )
 _NEXT_GENERATION = (
     update(devices)
@@ -126,6 +130,7 @@ _ACKNOWLEDGE = (
     )
     .values(state=State.ACKED, sealed_escrow=None, not_before_us=NOW, updated_us=NOW)
 )
+_DEVICE_OF = select(issuances.c.device_id).where(issuances.c.id == given("issuance"))
 _ACKNOWLEDGED = select(issuances.c.id).where(
     issuances.c.id == given("issuance"),
     issuances.c.certificate_id == given("digest"),
@@ -162,8 +167,9 @@ _QUEUE_LENGTH = select(func.count()).where(
 class DeviceEvents:
     """cvmd.ports.VendingStore."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, trail: Trail) -> None:
         self._database = database
+        self._trail = trail
 
     def view(self, serial: bytes) -> View | None:
         """All that is known of this serial, compared byte for byte; None if there is no such device."""
@@ -211,14 +217,18 @@ class DeviceEvents:
 
         def work(t: Transaction) -> bool:
             # Issuance, certificate, device: the order in which a worker locks them too.
+            former: list[bytes] = []
             if replaces is not None:
                 if not t.change(_CLOSE_REPLACED, replaces=replaces, device=device_id):
                     return False
-                t.change(_RETIRE_REPLACED, replaces=replaces)
+                former = [it for (it,) in t.rows(_REPLACED, replaces=replaces) if t.change(_RETIRE_REPLACED, digest=it)]
             if not t.change(_NEXT_GENERATION, device=device_id, to_generation=generation):
                 t.undo()
                 return False
             t.change(_QUEUE, device=device_id, new_uid=uid, csr=csr_der, key_id=public_key_id)
+            for digest in former:
+                self._trail.add(t, device_id, AuditEvent.RETIRED, retired(Reason.REPLACED, digest), actor=DEVICE)
+            self._trail.add(t, device_id, AuditEvent.QUEUED, f"generation {generation}", actor=DEVICE)
             return True
 
         def settled(t: Transaction) -> bool:
@@ -233,11 +243,14 @@ class DeviceEvents:
         """offered → acked if the digest is its certificate's and it has not expired; wipes the escrow."""
 
         def work(t: Transaction) -> bool:
-            if t.change(_ACKNOWLEDGE, issuance=issuance_id, digest=certificate_id):
-                return True
-            return t.repeated and t.row(_ACKNOWLEDGED, issuance=issuance_id, digest=certificate_id) is not None
+            if not t.change(_ACKNOWLEDGE, issuance=issuance_id, digest=certificate_id):
+                return t.repeated and t.row(_ACKNOWLEDGED, issuance=issuance_id, digest=certificate_id) is not None
+            device = t.row(_DEVICE_OF, issuance=issuance_id)
+            assert device is not None, "the row was just changed"
+            self._trail.add(t, device[0], AuditEvent.ACKED, certificate_id.hex(), actor=DEVICE)
+            return True
 
-        return self._database.statement(work)
+        return self._database.transaction(work)
 
     def extend(self, issuance_id: int) -> None:
         """Move the expiry of an `offered` issuance on to now + the product's offer lifetime."""

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Integer, Update, case, or_, select, update
 
-from cvmd.model import CertificateStatus, Reason, Retiring
+from cvmd.model import AuditEvent, CertificateStatus, Reason, Retiring
 from cvmd.ports import Claim
 from cvmd.store import rows
+from cvmd.store.audit import Trail
 from cvmd.store.engine import Database, Row, Transaction
 from cvmd.store.schema import NOW, accounts, breakers, certificates, given
 from cvmd.store.steps import us
@@ -66,6 +67,7 @@ _POSTPONE = _change(
     not_before_us=NOW + given("wait_us"),
     disposal_attempts=certificates.c.disposal_attempts + 1,
 )
+_DEVICE_OF = select(certificates.c.device_id).where(certificates.c.id == given("row"))
 _DELETED = _change(_RETIRING, _HELD, **_UNCLAIMED, status=CertificateStatus.DELETED, not_before_us=None, deleted_us=NOW)
 
 _account_end = len(rows.ACCOUNT)
@@ -74,8 +76,9 @@ _account_end = len(rows.ACCOUNT)
 class DisposalSteps:
     """cvmd.ports.DisposalStore."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, trail: Trail) -> None:
         self._database = database
+        self._trail = trail
 
     def retiring(self, limit: int) -> Sequence[Retiring]:
         """The certificates that are to be disposed of now, the longest due first."""
@@ -98,7 +101,15 @@ class DisposalSteps:
 
     def record_deleted(self, retiring: Retiring, claim: Claim) -> None:
         """retiring → deleted; the row stays."""
-        self._held(retiring, claim, _DELETED)
+
+        def work(t: Transaction) -> None:
+            if not t.change(_DELETED, row=retiring.id, my_claim=claim.id):
+                return  # the claim is lost: see _held
+            device = t.row(_DEVICE_OF, row=retiring.id)
+            if device is not None and device[0] is not None:  # an orphan may be no device's that we know
+                self._trail.add(t, device[0], AuditEvent.DELETED, retiring.certificate_id.hex())
+
+        self._database.transaction(work)
 
     def postpone(self, retiring: Retiring, claim: Claim, *, wait_s: float) -> None:
         """Given back after a pass that failed; not before now + wait_s."""

@@ -10,10 +10,22 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from cvmd.model import US, Certificate, CertificateStatus, Created, Fault, Issuance, Outcome, Reason, State
+from cvmd.model import (
+    US,
+    AuditEvent,
+    Certificate,
+    CertificateStatus,
+    Created,
+    Fault,
+    Issuance,
+    Outcome,
+    Reason,
+    State,
+)
 from cvmd.ports import Claim
 from cvmd.store import rows
 from cvmd.store.attempts import AttemptSteps, end_attempt
+from cvmd.store.audit import retired
 from cvmd.store.engine import Duplicate, Transaction
 from cvmd.store.schema import DETAIL, NOW, accounts, certificates, devices, given, issuances
 from cvmd.store.steps import CLOSED, FREE, HELD, LEASE, RETIRED, UNCLAIMED, change, us
@@ -69,9 +81,10 @@ _DISPOSE_AGAIN = (
 _ACTIVE = change(
     issuances.c.state == State.ACKED, HELD, **UNCLAIMED, state=State.ACTIVE, not_before_us=None, updated_us=NOW
 )
+_FORMER = select(certificates.c.certificate_id).where(certificates.c.live_device_id == given("device"))
 _RETIRE_FORMER = (
     update(certificates)
-    .where(certificates.c.live_device_id == given("device"))
+    .where(certificates.c.certificate_id == given("digest"), certificates.c.live_device_id == given("device"))
     .values(**RETIRED, reason=Reason.SUPERSEDED, keep_until_us=NOW + given("grace_us"))
 )
 _ACTIVATE = (
@@ -124,14 +137,20 @@ class WorkerSteps(AttemptSteps):
                 return False
             t.change(_ADD_CERTIFICATE, **_certificate(issuance, created))
             end_attempt(t, issuance, Outcome.DONE, "")
+            self._trail.add(t, issuance.device_id, AuditEvent.CREATED, digest.hex())
             return True
 
         return self.step(issuance, work, lambda state, holder: state == State.CREATED and holder == claim.id)
 
     def record_loser(self, issuance: Issuance, created: Created) -> None:
         """A certificate whose worker had lost its claim: retiring (loser), unless it is recorded already."""
+
+        def work(t: Transaction) -> None:
+            t.change(_ADD_LOSER, **_certificate(issuance, created))
+            self._retired(t, issuance, Reason.LOSER, created.certificate_id)
+
         with suppress(Duplicate):  # its worker's own record_created, or this, was committed without an answer
-            self._database.transaction(lambda t: t.change(_ADD_LOSER, **_certificate(issuance, created)))
+            self._database.transaction(work)
 
     def record_offered(self, issuance: Issuance, claim: Claim) -> bool:
         """created → offered; the claim is released, the expiry set."""
@@ -146,7 +165,8 @@ class WorkerSteps(AttemptSteps):
         def work(t: Transaction) -> bool:
             if not t.change(_EXPIRE, issuance=issuance.id):
                 return False
-            t.change(_RETIRE_EXPIRED, digest=issuance.certificate_id)
+            if issuance.certificate_id is not None and t.change(_RETIRE_EXPIRED, digest=issuance.certificate_id):
+                self._retired(t, issuance, Reason.EXPIRED, issuance.certificate_id)
             return True
 
         return self.step(issuance, work, lambda state, _holder: state == State.CLOSED)
@@ -157,11 +177,21 @@ class WorkerSteps(AttemptSteps):
         def work(t: Transaction) -> bool:
             if not t.change(_ACTIVE, issuance=issuance.id, my_claim=claim.id):
                 return False
-            t.change(_RETIRE_FORMER, device=issuance.device_id, grace_us=issuance.product.grace_s * US)
-            if not t.change(_ACTIVATE, digest=issuance.certificate_id):
+            device_id, digest = issuance.device_id, issuance.certificate_id
+            assert digest is not None, "acked names its certificate"
+            grace_us = issuance.product.grace_s * US
+            former = [
+                it
+                for (it,) in t.rows(_FORMER, device=device_id)
+                if t.change(_RETIRE_FORMER, digest=it, device=device_id, grace_us=grace_us)
+            ]
+            if not t.change(_ACTIVATE, digest=digest):
                 t.undo()  # an operator has retired it meanwhile: it is not to come back
                 return False
-            t.change(_COUNT_ACTIVATION, device=issuance.device_id)
+            t.change(_COUNT_ACTIVATION, device=device_id)
+            self._trail.add(t, device_id, AuditEvent.ACTIVATED, digest.hex())
+            for it in former:
+                self._retired(t, issuance, Reason.SUPERSEDED, it)
             return True
 
         return self.step(issuance, work, lambda state, _holder: state == State.ACTIVE)
@@ -186,6 +216,7 @@ class WorkerSteps(AttemptSteps):
                 return False
             if issuance.attempt_open:
                 end_attempt(t, issuance, Outcome.REFUSED, detail)
+            self._trail.add(t, issuance.device_id, AuditEvent.FAILED, f"{fault}: {detail}")
             return True
 
         return self.step(issuance, work, lambda state, _holder: state == State.FAILED)
@@ -198,6 +229,9 @@ class WorkerSteps(AttemptSteps):
     def remember_endpoint(self, account_id: int, data_endpoint: str) -> None:
         """Keep DescribeEndpoint's answer, which never changes."""
         self._database.statement(lambda t: t.change(_REMEMBER_ENDPOINT, account=account_id, host=data_endpoint))
+
+    def _retired(self, t: Transaction, issuance: Issuance, reason: Reason, certificate_id: bytes) -> None:
+        self._trail.add(t, issuance.device_id, AuditEvent.RETIRED, retired(reason, certificate_id))
 
 
 def _certificate(issuance: Issuance, created: Created) -> dict[str, Any]:

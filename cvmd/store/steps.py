@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Update, or_, select, update
 
 from cvmd.model import US, CertificateStatus, Issuance, State
+from cvmd.store.audit import Trail
 from cvmd.store.engine import Database, Transaction
 from cvmd.store.schema import NOW, given, issuances
 
@@ -51,8 +52,9 @@ Mine = Callable[[str, bytes | None], bool]
 class Steps:
     """The two forms of a step. False: no row, and no earlier run of this step was committed."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, trail: Trail) -> None:
         self._database = database
+        self._trail = trail
 
     def single(self, issuance: Issuance, statement: Update, values: dict[str, Any], mine: Mine) -> bool:
         """A step that is one statement, and so needs no BEGIN."""

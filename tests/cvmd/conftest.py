@@ -16,7 +16,7 @@ from cvmd.sealing import Sealer
 from cvmd.store import AdminStore, Store, migrate
 from cvmd.store.products import AccountRules, ProductRules
 from cvmd.worker import Worker, WorkerSettings
-from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, LosingDatabase, Scene, a_certificate
+from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, TRAIL, LosingDatabase, Scene, a_certificate
 
 LONG_S = 10.0
 """More than any test takes."""
@@ -157,7 +157,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bench(migrated: Path, tmp_path: Path) -> Iterator[Bench]:
     database = LosingDatabase(f"sqlite:///{shutil.copy(migrated, tmp_path)}")
-    made = Bench(Scene(database, Store(database), AdminStore(database)))
+    made = Bench(Scene(database, Store(database, TRAIL), AdminStore(database, TRAIL)))
     yield made
     made.close()
     database.close()

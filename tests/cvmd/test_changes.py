@@ -14,7 +14,7 @@ from cvmd.model import Issuance
 from cvmd.ports import StoreDown
 from cvmd.store import AdminStore, Store
 from cvmd.threads import Pool
-from tests.cvmd.store.conftest import LosingDatabase, Scene, a_claim, a_key
+from tests.cvmd.store.conftest import TRAIL, LosingDatabase, Scene, a_claim, a_key
 
 LONG_S = 10.0
 """More than any test takes: a wait that ends by it has failed."""
@@ -24,7 +24,7 @@ class CountingStore(Store):
     """Writes down what `moved` is asked; `down` is how often it does not answer."""
 
     def __init__(self, database: LosingDatabase) -> None:
-        super().__init__(database)
+        super().__init__(database, TRAIL)
         self.asked: list[dict[int, int]] = []
         self.down = 0
 
@@ -39,7 +39,7 @@ class CountingStore(Store):
 @pytest.fixture
 def scene(migrated: Path, tmp_path: Path) -> Iterator[Scene]:
     database = LosingDatabase(f"sqlite:///{shutil.copy(migrated, tmp_path)}")
-    yield Scene(database, CountingStore(database), AdminStore(database))
+    yield Scene(database, CountingStore(database), AdminStore(database, TRAIL))
     database.close()
 
 

@@ -25,6 +25,7 @@ from cvmd.vending import Answer, AskAgain, Finished, HandOver, Services, Turns, 
 from protocol.constants import Kind, ProofFlag, Stage, Status, Suite
 from protocol.messages import Proof
 from protocol.objects import parse, want_of
+from tests.cvmd.store.conftest import TRAIL
 
 SERIAL, TOKEN = b"SN-1", b"t" * 32
 ROOT_CA, ENDPOINT = b"root" * 50, "data.example.com"
@@ -113,7 +114,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 async def a_node(
     database: Database, *, hold_s: float = LONG_S, trusted: bool = False, **rules: Any
 ) -> AsyncIterator[Node]:
-    store, admin, sealer = Store(database), AdminStore(database), Sealer(Secret(bytes(range(32))))
+    store, admin, sealer = Store(database, TRAIL), AdminStore(database, TRAIL), Sealer(Secret(bytes(range(32))))
     admin.set_account("default", AccountRules(creates_per_s=1))
     admin.add_product("sensor", replace(ProductRules(), **rules))
     enrol(admin, sealer, SERIAL)

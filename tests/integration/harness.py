@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 
 from cvmd.model import Secret
 from cvmd.sealing import Sealer, load_master_key
-from cvmd.store import AdminStore, Database
+from cvmd.store import AdminStore, Database, Trail
 from cvmd.store.admin import NewDevice
 from cvmd.store.products import AccountRules
 from tools.client import MemoryFlash, Options, Result, vend
@@ -40,7 +40,7 @@ def seed(stack: Stack, fleet: Fleet) -> None:
     """(serial, token, thing, policy, product) of many, at AWS and in the database, and a quota that lets them by."""
     sealer = Sealer(load_master_key(stack.directory / "master.key"))
     database = Database(stack.database_url)
-    store = AdminStore(database)
+    store = AdminStore(database, Trail(sealer.audit_mac, "test"))
     store.set_account("default", AccountRules(creates_per_s=1000))
     by_product: dict[str, list[NewDevice]] = {}
     for serial, token, thing, policy, product in fleet:

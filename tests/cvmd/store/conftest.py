@@ -14,7 +14,8 @@ import pytest
 
 from cvmd.model import Created, Issuance, KeyPair, Outcome, Secret, State
 from cvmd.ports import Claim
-from cvmd.store import AdminStore, Database, Store, migrate
+from cvmd.sealing import Sealer
+from cvmd.store import AdminStore, Database, Store, Trail, migrate
 from cvmd.store.admin import NewDevice
 from cvmd.store.engine import Transaction
 from cvmd.store.products import AccountRules, ProductRules
@@ -23,6 +24,8 @@ from tools.mariadb import MariaDB
 
 T = TypeVar("T")
 
+TRAIL = Trail(Sealer(Secret(bytes(range(32)))).audit_mac, "test")
+"""Also of tests that make a sealer of their own."""
 ROOT_CA = b"root" * 200
 ENDPOINT = "data.example.com"
 
@@ -200,7 +203,7 @@ def _empty(database: Database) -> None:
 
 @pytest.fixture
 def scene(database: LosingDatabase) -> Scene:
-    made = Scene(database, Store(database), AdminStore(database))
+    made = Scene(database, Store(database, TRAIL), AdminStore(database, TRAIL))
     made.admin.set_account("default", AccountRules(creates_per_s=1000))
     made.admin.add_product("sensor", replace(ProductRules(), offer_lifetime_s=3600))
     return made

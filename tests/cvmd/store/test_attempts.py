@@ -7,7 +7,7 @@ from multiprocessing.synchronize import Barrier
 from cvmd.model import Outcome, State
 from cvmd.store import Database, Store
 from cvmd.store.products import AccountRules
-from tests.cvmd.store.conftest import Scene, a_claim, a_key, at_once
+from tests.cvmd.store.conftest import TRAIL, Scene, a_claim, a_key, at_once
 
 # open_attempt
 
@@ -88,7 +88,7 @@ def _meet(barrier: Barrier) -> None:
 def _open_all(url: str, first: int) -> list[bool]:
     """In a process of its own: try to open an attempt on each of the 30 rows, from the `first` on."""
     database = Database(url)
-    store = Store(database)
+    store = Store(database, TRAIL)
     views = [store.view(b"dev-%d" % (number % 30)) for number in range(first, first + 30)]
     issuances = [view.issuance for view in views if view is not None and view.issuance is not None]
     _meeting[0].wait(60)

@@ -15,7 +15,7 @@ from cvmd.store import AdminStore, Database, Store, check_schema, migrate, statu
 from cvmd.store.deployment import schema_version
 from cvmd.store.products import ProductRules
 from cvmd.store.schema import HEAD
-from tests.cvmd.store.conftest import Scene, a_claim, a_key
+from tests.cvmd.store.conftest import TRAIL, Scene, a_claim, a_key
 from tools.mariadb import MariaDB
 
 STORE = Path(cvmd.store.__file__).parent
@@ -62,7 +62,7 @@ def test_a_missing_table_is_a_wrong_schema_to_every_method(bare: Database) -> No
     migrate(bare)
     bare.statement(lambda t: t.change(text("DROP TABLE certificates")))
     with pytest.raises(WrongSchema, match="cvmd db migrate"):
-        Store(bare).view(b"a")
+        Store(bare, TRAIL).view(b"a")
 
 
 def test_a_database_that_is_down_is_not_a_wrong_schema() -> None:
@@ -92,7 +92,7 @@ def test_inv6_the_users_of_grants_sql_can_do_their_work_and_no_more(mariadb: Mar
     owner.close()
     daemon = Database(f"mysql+pymysql://cvmd-daemon:change-me@{base}")
     check_schema(daemon)
-    scene = Scene(daemon, Store(daemon), AdminStore(daemon))  # type: ignore[arg-type]  # loses no answers
+    scene = Scene(daemon, Store(daemon, TRAIL), AdminStore(daemon, TRAIL))  # type: ignore[arg-type]  # loses no answers
     scene.admin.add_product("sensor", ProductRules())
     assert scene.active().state is State.ACTIVE
     for forbidden in ("DELETE FROM audit", "DROP TABLE audit", "ALTER TABLE audit ADD x INT", "TRUNCATE certificates"):

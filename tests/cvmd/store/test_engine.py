@@ -15,7 +15,7 @@ from cvmd.ports import StoreDown, WrongSchema
 from cvmd.store import Database, Store, migrate
 from cvmd.store.engine import Contended, Duplicate, Transaction
 from cvmd.store.schema import accounts, given
-from tests.cvmd.store.conftest import LosingDatabase, Scene, at_once
+from tests.cvmd.store.conftest import TRAIL, LosingDatabase, Scene, at_once
 from tools.mariadb import MariaDB
 
 _SET_REGION = update(accounts).where(accounts.c.id == 1).values(region=given("to"))
@@ -154,9 +154,9 @@ def test_one_process_serves_a_sqlite_file_and_others_may_still_use_it(file: Path
     database.serve_alone()
     database.serve_alone()
     other = (
-        "from cvmd.store import Database, Store\n"
+        "from cvmd.store import AdminStore, Database\n"
         f"database = Database('sqlite:///{file}')\n"
-        "print(Store(database).view(b'a'))\n"
+        "print(AdminStore(database).key_check())\n"
         "database.serve_alone()\n"
     )
     ran = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)
@@ -169,4 +169,4 @@ def test_one_process_serves_a_sqlite_file_and_others_may_still_use_it(file: Path
 
 def test_stores_of_one_database_share_it(scene: Scene) -> None:
     scene.device(b"a")
-    assert Store(scene.database).view(b"a") is not None
+    assert Store(scene.database, TRAIL).view(b"a") is not None

@@ -87,7 +87,7 @@ def test_one_issuance_a_generation_and_one_row_an_attempt(scene: Scene) -> None:
 
 def test_audit_lines_of_a_device_are_numbered_once(scene: Scene) -> None:
     device_id = scene.queued().device_id
-    line = f"INSERT INTO audit (device_id, seq, at_us, actor, event, mac) VALUES ({device_id}, 1, 1, 'a', 'e', 'm')"
+    line = f"INSERT INTO audit (device_id, seq, at_us, actor, event, mac) VALUES ({device_id}, 9, 1, 'a', 'e', 'm')"
     scene.sql(line)
     with pytest.raises(IntegrityError):
         scene.sql(line)
