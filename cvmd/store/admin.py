@@ -12,10 +12,10 @@ from cvmd.errors import ConfigError
 from cvmd.model import US, AuditEvent, Certificate, Device, Issuance, Outcome, Product, State
 from cvmd.store import rows
 from cvmd.store.audit import Trail
-from cvmd.store.chains import AuditRows
 from cvmd.store.deployment import DeploymentRow
 from cvmd.store.engine import Database, Duplicate, Row, Transaction
 from cvmd.store.products import ProductRows
+from cvmd.store.revocation import revoke
 from cvmd.store.schema import NOW, accounts, attempts, certificates, devices, given, issuances, products
 
 _SERIAL = re.compile(rb"[A-Za-z0-9:_.-]{1,64}")
@@ -272,6 +272,21 @@ class DeviceRows:
 
         self._database.transaction(work)
 
+    def revoke(self, serial: bytes) -> None:
+        """End all that the device holds and all that is being made for it; disposal makes it so at AWS.
+
+        A re-issue is under the product's limit, as any; `set_disabled` lets the device have none.
+        """
+        device_id, _ = self._find(serial)
+
+        def work(t: Transaction) -> bool:
+            return revoke(t, device_id, serial, self._trail) or t.repeated
+
+        if not self._database.transaction(work):
+            raise ConfigError(
+                f"device {serial.decode()}: nothing to revoke: it has no certificate, and none is being made"
+            )
+
     def _find(self, serial: bytes) -> tuple[int, int]:
         """The device's id, and the time."""
         row = self._database.statement(lambda t: t.row(_ID, which=serial))
@@ -281,7 +296,7 @@ class DeviceRows:
         return device_id, now_us
 
 
-class AdminStore(DeviceRows, ProductRows, DeploymentRow, AuditRows):
+class AdminStore(DeviceRows, ProductRows, DeploymentRow):
     """All that the command line asks of the database."""
 
 
