@@ -143,6 +143,8 @@ def _cut(lines: Sequence[Row], last: int, head: bytes | None) -> tuple[int, str]
 
 def _untold(lines: Sequence[Row], generation: int, disabled: bool, held: Sequence[Row]) -> tuple[int, str] | None:
     """What the rows say and no line tells: lines and head were set back together, or a row changed past cvmd."""
+    if not lines:
+        return 1, _past("no line tells who added the device")
     end = len(lines) + 1
     queued = sum(line[3] == AuditEvent.QUEUED for line in lines)
     if queued != generation:

@@ -24,7 +24,8 @@ from tools.mariadb import MariaDB
 
 T = TypeVar("T")
 
-TRAIL = Trail(Sealer(Secret(bytes(range(32)))).audit_mac, "test")
+MAC = Sealer(Secret(bytes(range(32)))).audit_mac
+TRAIL = Trail(MAC, "test")
 """Also of tests that make a sealer of their own."""
 ROOT_CA = b"root" * 200
 ENDPOINT = "data.example.com"
