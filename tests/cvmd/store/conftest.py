@@ -35,11 +35,14 @@ class LosingDatabase(Database):
     """Drops the answer of the next `lose` transactions after they were committed, as a broken connection does."""
 
     lose = 0
+    lose_together = 0
+    """The same of those between BEGIN and COMMIT alone."""
 
     def _once(self, work: Callable[[Transaction], T], *, together: bool, repeated: bool) -> T:
         answer = super()._once(work, together=together, repeated=repeated)
-        if self.lose:
-            self.lose -= 1
+        if self.lose or (together and self.lose_together):
+            self.lose -= self.lose > 0
+            self.lose_together -= self.lose_together > 0
             raise pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")
         return answer
 

@@ -115,6 +115,22 @@ def test_two_lines_that_changed_places(told: Scene) -> None:
     assert the_break(told)[0] == 3
 
 
+def test_a_line_of_another_past(scene: Scene) -> None:
+    serial = scene.device(b"a")
+    device_id = of(scene, "a")
+    scene.admin.open_window(serial, 1)
+    ((mac, at_us),) = scene.sql(f"SELECT hex(mac), at_us FROM audit WHERE device_id = {device_id} AND seq = 2")
+    set_head_back(scene, 1)
+    remove(scene, 2)
+    for seconds in (2, 3):
+        scene.admin.open_window(serial, seconds)
+    scene.sql(
+        f"UPDATE audit SET at_us = {at_us}, detail = 'for 1 s', mac = X'{mac}'"
+        f" WHERE device_id = {device_id} AND seq = 2"
+    )
+    assert the_break(scene)[0] == 3
+
+
 def test_two_chains_that_changed_places_with_their_heads(told: Scene) -> None:
     a, b = of(told, "a"), of(told, "b")
     heads = {device: told.sql(f"SELECT hex(audit_head) FROM devices WHERE id = {device}")[0][0] for device in (a, b)}
