@@ -1,6 +1,7 @@
 """Fixtures that many tests share. A server starts when a test first asks for it, one a worker."""
 
 import itertools
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -11,6 +12,9 @@ from tools.mariadb import MariaDB, private_mariadb
 
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
+
+# A suite that was started in the background has SIGINT ignored, and what it starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = itertools.count(1)
 
