@@ -24,6 +24,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in ("test_wheel.py", "test_checks.py"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have counted, by the property `counts`."""
+    for report in terminalreporter.getreports("passed"):
+        for name, counted in report.user_properties:
+            if name == "counts":
+                terminalreporter.write_line(counted)
+
+
 @pytest.fixture(scope="session")
 def mariadb_session() -> Iterator[MariaDB]:
     """The worker's one server. Tests ask for `mariadb` or `mariadb_url`."""

@@ -1,0 +1,64 @@
+"""What must hold of a device once all is at rest, whatever happened before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rig import CREATE, Device, Rig
+
+
+@dataclass(frozen=True)
+class Rest:
+    """How a case has ended. `orphans`: certificates at AWS that are on no row, before anybody looks for them."""
+
+    creates: int
+    active: int
+    orphans: int
+
+
+class Account:
+    """What AWS and the database had before a case, to tell what the case has added."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self._creates, self._attempts = self._counted()
+        self._orphans = {each["id"] for each in _orphans(rig)}
+
+    def _counted(self) -> tuple[int, int]:
+        [attempts] = self._rig.rows("SELECT COUNT(*) AS number FROM attempts")
+        return self._rig.aws.calls(CREATE), attempts["number"]
+
+    def at_rest(self, *devices: Device) -> Rest:
+        """Of these devices, each done: invariants 1 to 6, as far as rows and AWS show them."""
+        for device in devices:
+            check_one_active(self._rig, device)
+        creates, attempts = self._counted()
+        assert creates - self._creates <= attempts - self._attempts, "one Create an attempt"
+        orphans = [each for each in _orphans(self._rig) if each["id"] not in self._orphans]
+        assert all(each["status"] == "INACTIVE" and not each["things"] for each in orphans), orphans
+        return Rest(creates - self._creates, len(devices), len(orphans))
+
+
+def check_one_active(rig: Rig, device: Device) -> None:
+    """One certificate is ACTIVE, at AWS and in the rows; the device has it, as it was delivered; its key is wiped."""
+    own = rig.rows(
+        "SELECT i.state, i.sealed_escrow, LOWER(HEX(c.certificate_id)) AS certificate"
+        " FROM devices d JOIN issuances i ON i.device_id = d.id JOIN certificates c ON c.issuance_id = i.id"
+        f" WHERE d.serial = '{device.serial}' AND c.status = 'active'"
+    )
+    assert own == [{"state": "active", "sealed_escrow": None, "certificate": device.certificate_id}], device.told
+    assert device.bundles <= {device.bundle_id}, "what was delivered in part is what was delivered in the end"
+    active = [
+        each
+        for each in rig.aws.state()["certificates"]
+        if each["status"] == "ACTIVE" and device.thing in each["things"]
+    ]
+    assert [(each["id"], each["things"], each["policies"]) for each in active] == [
+        (device.certificate_id, [device.thing], [device.policy])
+    ]
+
+
+def _orphans(rig: Rig) -> list[dict[str, Any]]:
+    known = {row["id"] for row in rig.rows("SELECT LOWER(HEX(certificate_id)) AS id FROM certificates")}
+    return [each for each in rig.aws.state()["certificates"] if each["id"] not in known]

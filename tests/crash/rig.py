@@ -1,0 +1,229 @@
+"""A whole cvmd whose daemon is forked, dies by plan and is started anew; and devices that ask until they are done."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from signal import SIGTERM, Signals
+from subprocess import CompletedProcess
+from typing import Any, Protocol, TypeVar
+
+from harness import caller, rows, seed, with_products
+from node import NOTHING, Orders, Plan, forked
+
+from tools.client import DeviceStorage, Done, MemoryFlash, Options, Outcome, vend
+from tools.mariadb import MariaDB
+from tools.stack import Stack
+
+WITHIN_S = 60.0
+"""By then what a test waits for has happened, or it fails."""
+CREATE, ACTIVATE = "CreateCertificateFromCsr", "UpdateCertificate"
+SHORT = {
+    "worker__lease_s": 3.0,
+    "worker__poll_ms": 50,
+    "disposal__poll_s": 0.5,
+    "database__timeout_s": 1.0,
+    "aws__connect_timeout_s": 0.5,
+    "aws__read_timeout_s": 1.0,
+    "deadlines__request_s": 2.0,
+    "listen__max_per_source": 1000,
+}
+"""Waits that end soon, in the ratios that the configuration demands."""
+
+_numbers = itertools.count(1)
+_one_asks = threading.Lock()
+"""multiprocessing takes a child's status once: of two threads that ask at a time one would get another answer."""
+
+
+def wait_until(holds: Callable[[], Any], what: str) -> Any:
+    """What `holds` returns once it is true; the test fails if that takes too long."""
+    deadline = time.monotonic() + WITHIN_S
+    while not (answer := holds()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+    return answer
+
+
+def _free_port() -> int:
+    """One that no outgoing connection is given while its daemon is dead: below those that the kernel hands out."""
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+class Forked:
+    """A daemon that was forked. As tools.stack.Process, of another parent."""
+
+    def __init__(self, orders: Orders) -> None:
+        self.log, self._trace = orders.log, orders.trace
+        with _one_asks:
+            self._process = forked(orders)
+        assert self._process.pid is not None, "it was started"
+        self.pid = self._process.pid
+
+    def exit_code(self) -> int | None:
+        """Negative for a signal; None while it runs."""
+        with _one_asks:
+            self._process.join(0)
+            return self._process.exitcode
+
+    def running(self) -> bool:
+        """Whether it is there still."""
+        return self.exit_code() is None
+
+    def signal(self, number: Signals) -> None:
+        """Send it a signal."""
+        assert self.running(), "its id may be another's by now"
+        os.kill(self.pid, number)
+
+    def wait(self) -> int | None:
+        """Its exit status, once it has ended."""
+        wait_until(lambda: not self.running(), f"{self.log} ends")
+        return self.exit_code()
+
+    def end(self, number: Signals = SIGTERM) -> int | None:
+        """Signal it if it runs, and wait for its end; its exit status."""
+        if self.running():
+            self.signal(number)
+        return self.wait()
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 as long as it does not."""
+        text = self.log.read_text() if self.log.exists() else ""
+        for line in text.splitlines(keepends=True):
+            if line.endswith("}\n") and (said := json.loads(line)).get("event") == "listening":
+                return int(said["address"].rpartition(":")[2])
+        return 0
+
+    def trace(self, *kinds: str) -> list[list[str]]:
+        """The lines of its trace that begin with one of these words."""
+        lines = self._trace.read_text().splitlines() if self._trace.exists() else []
+        return [words for words in map(str.split, lines) if words[0] in kinds]
+
+
+class Rig(Stack):
+    """A stack on MariaDB whose daemons and commands are forks. It is used for case after case, a new device in each."""
+
+    def __init__(self, directory: Path, mariadb: MariaDB) -> None:
+        self._mariadb = mariadb
+        self._database = f"crash_{directory.name}_{secrets.token_hex(4)}"
+        super().__init__(
+            directory, database_url=mariadb.create_database(self._database), standin=["--ca-key", "ec"], **SHORT
+        )
+        self.port = _free_port()
+
+    def __enter__(self) -> Rig:
+        self.start_standin()
+        self.set_up()
+        with_products(self)
+        return self
+
+    def close(self) -> None:
+        super().close()
+        self._mariadb.drop_database(self._database)
+
+    def cvmd(self, *arguments: str, config: bool = True, check: bool = True) -> CompletedProcess[str]:
+        """As Stack's, by a fork: the output is of both streams."""
+        command = (*arguments, *(["--config", str(self.config)] if config else []))
+        log = self.directory / f"command-{next(_numbers)}.log"
+        code = Forked(Orders(command, log, Path(os.devnull))).wait()
+        output = log.read_text()
+        if code is None or (check and code):
+            raise RuntimeError(f"cvmd {' '.join(arguments)}: exit {code}: {output}")
+        return CompletedProcess(command, code, output, output)
+
+    def start_daemon(self, plan: Plan = NOTHING, **settings: object) -> None:
+        """The daemon, at the same port always; by `plan` it may be dead already when this returns."""
+        self.daemon = self.start_node(plan, self.port, **settings)
+
+    def start_node(self, plan: Plan = NOTHING, port: int = 0, **settings: object) -> Forked:
+        """A daemon on this stack's database; returns when it listens, or is dead by its plan."""
+        self.write_config(**{**SHORT, "listen__port": port, **settings})
+        number = next(_numbers)
+        config = self.config.with_name(f"node-{number}.toml")
+        config.write_text(self.config.read_text())
+        files = (self.directory / f"node-{number}.{kind}" for kind in ("log", "trace"))
+        node = Forked(Orders(("serve", "--config", str(config)), *files, plan))
+        wait_until(lambda: node.port or not node.running(), f"{node.log} says where it listens")
+        assert node.port or plan.step, f"the daemon ended: {node.log.read_text()[-2000:]}"
+        return node
+
+    def enrol(self, count: int, product: str) -> list[Device]:
+        """New devices, each with thing and policy of its own."""
+        serials = [f"{product}-{next(_numbers):06}" for _ in range(count)]
+        fleet = [(it, secrets.token_bytes(32), f"thing-{it}", f"policy-{it}", product) for it in serials]
+        seed(self, fleet)
+        return [Device(caller(self, serial, token, product, attempts=1)) for serial, token, *_ in fleet]
+
+    def forget(self) -> None:
+        """What a former case left in the database that would change the way of the next one."""
+        self._mariadb.execute(
+            f"UPDATE {self._database}.accounts SET data_endpoint = NULL",
+            f"UPDATE {self._database}.breakers SET failures = 0",
+        )
+
+    def rows(self, statement: str) -> list[dict[str, Any]]:
+        """What the database says."""
+        return rows(self.database_url, statement)
+
+
+class Device:
+    """Asks again at once, whatever it was told. `bundles`: the ids of all that it was ever given a part of."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.serial = options.serial
+        self.thing, self.policy = f"thing-{options.serial}", f"policy-{options.serial}"
+        self.flash = MemoryFlash()
+        self.bundles: set[bytes] = set()
+        self.told: list[Outcome] = []
+
+    def ask(self, port: int) -> bool:
+        """One connection; whether that was the end of it."""
+        outcome = vend(replace(self.options, port=port), self.flash).outcome
+        self.told.append(outcome)
+        kept = DeviceStorage(self.flash, self.serial).kept()
+        if kept is not None:
+            self.bundles.add(kept.bundle_id)
+        return isinstance(outcome, Done)
+
+    @property
+    def certificate_id(self) -> str:
+        """Of the certificate in use."""
+        meta = DeviceStorage(self.flash, self.serial).installed()
+        assert meta is not None, f"{self.serial} has no certificate: {self.told}"
+        return meta.certificate_id
+
+    @property
+    def bundle_id(self) -> bytes:
+        """Of what the certificate in use was delivered as."""
+        meta = DeviceStorage(self.flash, self.serial).installed()
+        assert meta is not None, f"{self.serial} has no certificate: {self.told}"
+        return bytes.fromhex(meta.bundle_id)
+
+
+Case = TypeVar("Case")
+End = TypeVar("End")
+
+
+class Everywhere(Protocol):
+    """Runs cases on all rigs side by side."""
+
+    def __call__(self, carry: Callable[[Rig, Case], End], cases: Iterable[Case]) -> list[End]:
+        """carry(rig, case) of each; the answers in the order of the cases."""
+
+
+Print = Callable[[str], None]
+"""Prints at the end of the whole run, whichever worker this is."""

@@ -1,0 +1,89 @@
+"""Die before and after every call of a port in one vend, and lose every answer: the device asks again, and all is well.
+
+The steps are those of one clean vend, recorded; so there is none that is left out.
+"""
+
+from collections.abc import Sequence
+from signal import SIGKILL
+
+import pytest
+from node import Plan
+from rest import Account, Rest
+from rig import Everywhere, Print, Rig, wait_until
+
+ALONE = {"worker__poll_ms": 60_000, "disposal__poll_s": 3600.0}
+"""Nothing is looked for but what is said to be there: so the steps of a vend are the same ones every time."""
+
+
+def clean_vend(rig: Rig, product: str) -> list[list[str]]:
+    """The trace of a vend in which nothing happens."""
+    rig.start_daemon(**ALONE)
+    [device] = rig.enrol(1, product)
+    assert device.ask(rig.port)
+    assert rig.daemon is not None
+    assert rig.stop_daemon() == 0
+    return rig.daemon.trace("Store", "AwsIot", "sql")
+
+
+def deaths(trace: Sequence[Sequence[str]]) -> list[Plan]:
+    """Before and after every call of a port."""
+    steps = [step for port, step, *_ in trace if port != "sql"]
+    return [Plan(step, what) for step in steps for what in ("die-before", "die-after")]
+
+
+def lost_answers(trace: Sequence[Sequence[str]]) -> list[Plan]:
+    """Of every AWS call, and of all that commits: COMMIT, and a write outside of a transaction."""
+    steps = []
+    open_in = set()
+    for port, step, *verb in trace:
+        call = step.partition("/")[0]
+        if verb == ["BEGIN"]:
+            open_in.add(call)
+        if verb == ["COMMIT"]:
+            open_in.discard(call)
+        if port == "AwsIot" or (port == "sql" and verb != ["SELECT"] and call not in open_in):
+            steps.append(step)
+    return [Plan(step, "lose-answer") for step in steps]
+
+
+def carry(rig: Rig, product: str, plan: Plan) -> Rest:
+    """One vend to which `plan` happens, and the device that asks until it is done."""
+    [device] = rig.enrol(1, product)
+    account = Account(rig)
+    dies = plan.what.startswith("die")
+    rig.start_daemon(plan, **(ALONE if dies else {}))
+    node = rig.daemon
+    assert node is not None
+    device.ask(rig.port)
+    wait_until(lambda: node.trace("hit"), f"{plan} is reached: {device.told}, {node.trace('Store', 'AwsIot')}")
+    if dies:
+        assert node.wait() == -SIGKILL
+        rig.start_daemon()
+    wait_until(lambda: device.ask(rig.port), f"the device is done: {plan}, {device.told}")
+    return account.at_rest(device)
+
+
+def table(title: str, ends: Sequence[Rest], kills: int) -> str:
+    """A line that says what came of it."""
+    return (
+        f"{title}: {len(ends)} cases, {kills} kills, {sum(it.creates for it in ends)} Creates,"
+        f" {sum(it.active for it in ends)} ACTIVE, {sum(it.orphans for it in ends)} orphans"
+    )
+
+
+@pytest.mark.parametrize("product", ["ec", "csr"])
+def test_inv1_inv4_inv5_killed_before_and_after_every_call(
+    everywhere: Everywhere, rig: Rig, counts: Print, product: str
+) -> None:
+    plans = deaths(clean_vend(rig, product))
+    ends = everywhere(lambda at, plan: carry(at, product, plan), plans)
+    counts(table(f"killed at each call, {product}", ends, kills=len(plans)))
+
+
+@pytest.mark.parametrize("product", ["ec", "csr"])
+def test_inv2_inv4_inv5_every_answer_lost_after_its_effect(
+    everywhere: Everywhere, rig: Rig, counts: Print, product: str
+) -> None:
+    plans = lost_answers(clean_vend(rig, product))
+    ends = everywhere(lambda at, plan: carry(at, product, plan), plans)
+    counts(table(f"each answer lost, {product}", ends, kills=0))

@@ -1,0 +1,5 @@
+"""What the server that forks the daemons loads before its first fork."""
+
+import node
+
+node.warm_up()
