@@ -63,7 +63,7 @@ _head_end = 5
 _KNOWN = select(devices.c.id).where(devices.c.serial == given("which"))
 _LINES = select(*_LINE).where(audit.c.device_id == given("device")).order_by(audit.c.seq)
 
-_LAST_DECISION = {
+_LAST_DECISION: Final[dict[str, tuple[AuditEvent, ...]]] = {
     CertificateStatus.INACTIVE: (AuditEvent.CREATED,),
     CertificateStatus.ACTIVE: (AuditEvent.ACTIVATED, AuditEvent.ADOPTED),
     CertificateStatus.RETIRING: (AuditEvent.RETIRED,),
@@ -155,7 +155,7 @@ def _untold(lines: Sequence[Row], generation: int, disabled: bool, held: Sequenc
     told = {(line[3], line[4].rpartition(" ")[2]) for line in lines}
     for _, certificate_id, status in held:
         name = certificate_id.hex()
-        if not any((event, name) in told for event in _LAST_DECISION[CertificateStatus(status)]):
+        if not any((event, name) in told for event in _LAST_DECISION.get(status, ())):
             return end, _past(f"no line tells why certificate {name} is {status}")
     return None
 

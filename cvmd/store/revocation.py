@@ -57,4 +57,6 @@ def revoke(t: Transaction, device_id: int, serial: bytes, trail: Trail) -> bool:
     ended = [digest for digest in found if t.change(_RETIRE, digest=digest)]
     for digest in ended:
         trail.add(t, device_id, AuditEvent.RETIRED, retired(Reason.REVOKED, digest))
+    if closed and not ended:
+        trail.add(t, device_id, AuditEvent.RETIRED, Reason.CANCELLED)
     return closed > 0 or bool(ended)

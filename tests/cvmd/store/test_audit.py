@@ -103,6 +103,12 @@ def test_the_operators_switches_write_where_they_change_something(scene: Scene) 
     ]
 
 
+def test_what_is_revoked_before_there_is_a_certificate_is_told_too(scene: Scene) -> None:
+    issuance = scene.queued()
+    scene.admin.revoke(issuance.serial)
+    assert told(scene, issuance.serial)[2:] == [(AuditEvent.RETIRED, "cancelled")]
+
+
 def test_what_is_not_committed_is_not_told(scene: Scene) -> None:
     claim = a_claim()
     issuance = scene.acked(claim=claim)

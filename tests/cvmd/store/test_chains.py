@@ -228,7 +228,7 @@ def test_a_device_that_was_switched_past_cvmd(scene: Scene, disabled: bool) -> N
     assert f"the device was {'disabled' if disabled else 'enabled'}" in problem
 
 
-@pytest.mark.parametrize("status", ["retiring", "deleted"])
+@pytest.mark.parametrize("status", ["retiring", "deleted", "nonsense"])
 def test_a_certificate_that_was_moved_on_past_cvmd(told: Scene, status: str) -> None:
     told.sql(
         f"UPDATE certificates SET status = '{status}', reason = 'revoked', live_device_id = NULL, not_before_us = 1"
