@@ -1,15 +1,12 @@
 """AwsIot over real HTTP against the stand-in: what it asks, what it believes, and one POST for one Create."""
 
-import ast
 import hashlib
 import inspect
 import json
 import re
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,7 +78,7 @@ def test_thing_principals_are_read_to_the_last_page(
     issuer: AwsIot, account: Account, standin: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert issuer.thing_principals(account, THING) == []
-    monkeypatch.setattr(aws_iot, "_PAGE", 2)
+    monkeypatch.setattr(aws_iot, "PAGE", 2)
     arns = [issuer.create(account, PAIR.csr_der).arn for _ in range(5)]
     for arn in arns:
         issuer.attach_thing(account, THING, arn)
@@ -110,16 +107,6 @@ def test_an_account_says_region_and_endpoint_before_the_settings_do(
     issuer.create(own, PAIR.csr_der)
     assert standin.calls(CREATE, "ok") == 1
     assert scripted.requests == []
-
-
-def test_threads_share_one_client_and_get_a_certificate_each(
-    issuer: AwsIot, account: Account, standin: Control
-) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        created = list(pool.map(lambda _: issuer.create(account, PAIR.csr_der), range(24)))
-    assert len({each.certificate_id for each in created}) == 24
-    assert standin.calls(CREATE) == 24
-    assert len(issuer._clients) == 1
 
 
 # One POST
@@ -428,20 +415,3 @@ def test_a_role_is_assumed_through_sts_and_its_refusal_is_the_accounts(
     error = failing(lambda: AwsIot(settings).create(account, PAIR.csr_der))
     assert (error.fault, error.code) == (IssuerFault.ACCOUNT, "AccessDenied")
     assert standin.calls(CREATE) == 1
-
-
-# Least privilege
-
-
-def test_the_iam_policy_allows_what_is_called_and_no_more() -> None:
-    source = Path(inspect.getfile(aws_iot)).read_text()
-    called = {
-        "iot:" + "".join(word.capitalize() for word in node.attr.split("_"))
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "iot"
-    }
-    policy = json.loads(Path(inspect.getfile(aws_iot)).with_name("iam-policy.json").read_text())
-    actions = [each["Action"] for each in policy["Statement"]]
-    allowed = {action for each in actions for action in ([each] if isinstance(each, str) else each)}
-    assert called == allowed
-    assert len(called) == 7

@@ -72,7 +72,8 @@ def test_every_error_that_the_calls_declare_has_a_meaning() -> None:
     model = boto3.client("iot", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="y").meta
     for operation in (
         "CreateCertificateFromCsr", "AttachPolicy", "AttachThingPrincipal", "ListThingPrincipals",
-        "DescribeCertificate", "UpdateCertificate", "DescribeEndpoint",
+        "DescribeCertificate", "UpdateCertificate", "DescribeEndpoint", "GetPolicy", "ListAttachedPolicies",
+        "ListPrincipalThings", "DetachPolicy", "DetachThingPrincipal", "DeleteCertificate", "ListCertificates",
     ):  # fmt: skip
         declared = {shape.name for shape in model.service_model.operation_model(operation).error_shapes}
         known = {code for codes in _CODES.values() for code in codes} | {"ResourceNotFoundException"}

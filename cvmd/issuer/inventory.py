@@ -1,0 +1,234 @@
+"""What AWS IoT has, and the ways out of it: lists, descriptions, detaching, deleting (part of ports.Issuer).
+
+Each way out may be repeated: what is gone, or not attached any more, is done.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from cvmd.errors import IssuerError, IssuerFault
+from cvmd.issuer.connection import Connection, unbelievable
+from cvmd.issuer.faults import clean
+from cvmd.issuer.keys import certificate_key_id, pem_to_der
+from cvmd.model import Account, DescribedCertificate, ListedCertificate
+
+if TYPE_CHECKING:
+    from mypy_boto3_iot import IoTClient
+
+CERTIFICATE_ARN = re.compile(r"arn:aws[a-z-]*:iot:[a-z0-9-]+:\d{12}:cert/([0-9a-f]{64})")
+T = TypeVar("T")
+_Status = Literal["ACTIVE", "INACTIVE", "REVOKED"]
+PAGE = 250
+"""AWS's largest page."""
+
+_MISSING = IssuerFault.CERTIFICATE_MISSING
+
+
+class Inventory(Connection):
+    """The calls that need no issuance."""
+
+    def deactivate(self, account: Account, certificate_id: bytes, *, revoked: bool) -> None:
+        """UpdateCertificate INACTIVE, or REVOKED, which is final. Of a certificate that is gone or REVOKED: done."""
+        try:
+            self._update(account, certificate_id, "REVOKED" if revoked else "INACTIVE")
+        except IssuerError as error:
+            if error.fault is _MISSING:
+                return
+            # AWS refuses to move a REVOKED certificate, and by which code is no contract.
+            if error.fault not in {IssuerFault.CONFLICT, IssuerFault.REJECTED}:
+                raise
+            if self._certificate_status(account, certificate_id.hex()) not in {None, "REVOKED"}:
+                raise
+
+    def attached_policies(self, account: Account, arn: str) -> Sequence[str]:
+        """ListAttachedPolicies, all pages: names. Of a certificate that is gone: none."""
+        operation = "ListAttachedPolicies"
+        found = self._gone_has_none(
+            lambda: self._entries(
+                account, operation, "policies", "nextMarker", "marker", _MISSING,
+                lambda iot, page: iot.list_attached_policies(target=arn, pageSize=PAGE, **page),
+            )
+        )  # fmt: skip
+        names = [each.get("policyName") if isinstance(each, dict) else None for each in found]
+        return _all_strings(operation, names)
+
+    def attached_things(self, account: Account, arn: str) -> Sequence[str]:
+        """ListPrincipalThings, all pages: names. Of a certificate that is gone: none."""
+        return self._gone_has_none(
+            lambda: self._strings(
+                account, "ListPrincipalThings", "things", "nextToken", _MISSING,
+                lambda iot, page: iot.list_principal_things(principal=arn, maxResults=PAGE, **page),
+            )
+        )  # fmt: skip
+
+    def detach_policy(self, account: Account, policy: str, arn: str) -> None:
+        """DetachPolicy."""
+        self._gone_is_done("DetachPolicy", account, lambda iot: iot.detach_policy(policyName=policy, target=arn))
+
+    def detach_thing(self, account: Account, thing: str, arn: str) -> None:
+        """DetachThingPrincipal; AWS detaches some time after it has answered."""
+        self._gone_is_done(
+            "DetachThingPrincipal", account, lambda iot: iot.detach_thing_principal(thingName=thing, principal=arn)
+        )
+
+    def delete(self, account: Account, certificate_id: bytes) -> None:
+        """DeleteCertificate. CONFLICT while something is attached or it is ACTIVE."""
+        self._gone_is_done(
+            "DeleteCertificate", account, lambda iot: iot.delete_certificate(certificateId=certificate_id.hex())
+        )
+
+    def certificates(self, account: Account) -> Iterator[Sequence[ListedCertificate]]:
+        """ListCertificates, page by page, the oldest first; each page is asked for when it is wanted."""
+        operation = "ListCertificates"
+        pages = self._pages(
+            account, operation, "certificates", "nextMarker", "marker", IssuerFault.UNKNOWN,
+            lambda iot, page: iot.list_certificates(pageSize=PAGE, ascendingOrder=True, **page),
+        )  # fmt: skip
+        for page in pages:
+            yield [_listed(operation, each) for each in page]
+
+    def describe(self, account: Account, certificate_id: bytes) -> DescribedCertificate | None:
+        """DescribeCertificate; None if there is no such certificate."""
+        found = self._description(account, certificate_id.hex())
+        return None if found is None else _described("DescribeCertificate", found)
+
+    def _update(
+        self, account: Account, certificate_id: bytes, status: Literal["ACTIVE", "INACTIVE", "REVOKED"]
+    ) -> None:
+        self._call(
+            "UpdateCertificate",
+            account,
+            lambda iot: iot.update_certificate(certificateId=certificate_id.hex(), newStatus=status),
+            missing=_MISSING,
+        )
+
+    def _certificate_status(self, account: Account, certificate_id: str) -> str | None:
+        """The status by DescribeCertificate, or None if there is no such certificate."""
+        found = self._description(account, certificate_id)
+        if found is None:
+            return None
+        status = found.get("status")
+        if not isinstance(status, str):
+            raise unbelievable("DescribeCertificate", "the answer has no status")
+        return status
+
+    def _description(self, account: Account, certificate_id: str) -> dict[str, Any] | None:
+        operation = "DescribeCertificate"
+        try:
+            answer = self._call(
+                operation, account, lambda iot: iot.describe_certificate(certificateId=certificate_id),
+                missing=_MISSING,
+            )  # fmt: skip
+        except IssuerError as error:
+            if error.fault is _MISSING:
+                return None
+            raise
+        found = answer.get("certificateDescription")
+        if not isinstance(found, dict):
+            raise unbelievable(operation, "the answer has no status")
+        return found
+
+    def _gone_is_done(self, operation: str, account: Account, call: Callable[[IoTClient], object]) -> None:
+        """Whichever end is missing, nothing is attached to it, and there is nothing to delete."""
+        self._gone_has_none(lambda: [self._call(operation, account, call, missing=_MISSING)])
+
+    def _gone_has_none(self, ask: Callable[[], list[T]]) -> list[T]:
+        try:
+            return ask()
+        except IssuerError as error:
+            if error.fault is not _MISSING:
+                raise
+            return []
+
+    def _strings(
+        self, account: Account, operation: str, member: str, token: str, missing: IssuerFault,
+        call: Callable[[IoTClient, dict[str, Any]], Any],
+    ) -> list[str]:  # fmt: skip
+        found = self._entries(account, operation, member, token, token, missing, call)
+        return _all_strings(operation, found)
+
+    def _entries(
+        self, account: Account, operation: str, member: str, next_token: str, token: str, missing: IssuerFault,
+        call: Callable[[IoTClient, dict[str, Any]], Any],
+    ) -> list[Any]:  # fmt: skip
+        pages = self._pages(account, operation, member, next_token, token, missing, call)
+        return [each for page in pages for each in page]
+
+    def _pages(
+        self, account: Account, operation: str, member: str, next_token: str, token: str, missing: IssuerFault,
+        call: Callable[[IoTClient, dict[str, Any]], Any],
+    ) -> Iterator[list[Any]]:  # fmt: skip
+        """The pages of a list; `next_token` of an answer is `token` of the next request."""
+        more: dict[str, Any] = {}
+        while True:
+            answer = self._call(operation, account, _with(call, more), missing=missing)
+            page = answer.get(member)
+            if not isinstance(page, list):
+                raise unbelievable(operation, f"the answer has no {member}")
+            yield page
+            following = answer.get(next_token)
+            if not following:
+                return
+            more = {token: following}
+
+
+def _with(call: Callable[[IoTClient, dict[str, Any]], Any], more: dict[str, Any]) -> Callable[[IoTClient], Any]:
+    return lambda iot: call(iot, more)
+
+
+def _all_strings(operation: str, found: list[Any]) -> list[str]:
+    if not all(isinstance(each, str) for each in found):
+        raise unbelievable(operation, "a name in the answer is none")
+    return found
+
+
+def _listed(operation: str, entry: object) -> ListedCertificate:
+    try:
+        if not isinstance(entry, dict):
+            raise TypeError("an entry is no object")
+        certificate_id, arn = _identity(entry)
+        return ListedCertificate(certificate_id, arn, _status(entry), _created_s(entry))
+    except (KeyError, TypeError, ValueError) as error:
+        raise unbelievable(operation, clean(error)) from None
+
+
+def _described(operation: str, entry: dict[str, Any]) -> DescribedCertificate:
+    try:
+        certificate_id, arn = _identity(entry)
+        cert_der = pem_to_der(entry["certificatePem"], "CERTIFICATE")
+        names = x509.load_der_x509_certificate(cert_der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        common_name = str(names[0].value) if len(names) == 1 else None
+        return DescribedCertificate(
+            certificate_id, arn, _status(entry), _created_s(entry), cert_der, common_name, certificate_key_id(cert_der)
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise unbelievable(operation, clean(error)) from None
+
+
+def _identity(entry: dict[str, Any]) -> tuple[bytes, str]:
+    arn = entry["certificateArn"]
+    found = CERTIFICATE_ARN.fullmatch(arn)
+    if found is None or found[1] != entry["certificateId"]:
+        raise ValueError("the ARN is not that of the certificate id")
+    return bytes.fromhex(found[1]), arn
+
+
+def _status(entry: dict[str, Any]) -> str:
+    status = entry["status"]
+    if not isinstance(status, str):
+        raise ValueError("the status is no text")
+    return status
+
+
+def _created_s(entry: dict[str, Any]) -> float:
+    created = entry["creationDate"]
+    if not isinstance(created, datetime):
+        raise ValueError("the creation date is none")
+    return created.timestamp()

@@ -1,0 +1,110 @@
+"""The ways out and the lists of AWS IoT, over real HTTP against the stand-in."""
+
+import hashlib
+from datetime import UTC, datetime
+
+import pytest
+
+from cvmd.errors import IssuerError, IssuerFault
+from cvmd.issuer import inventory
+from cvmd.issuer.aws_iot import AwsIot
+from cvmd.issuer.keys import P256KeyMaker
+from cvmd.model import Account, Created
+from tools.awsiot import Control
+
+THING, POLICY = "thing-1", "policy-1"
+PAIR = P256KeyMaker().make("A" * 52)
+GONE = hashlib.sha256(b"gone").digest()
+GONE_ARN = f"arn:aws:iot:us-east-1:123456789012:cert/{GONE.hex()}"
+
+
+@pytest.fixture
+def attached(issuer: AwsIot, account: Account) -> Created:
+    """An ACTIVE certificate on thing and policy."""
+    created = issuer.create(account, PAIR.csr_der)
+    issuer.attach_policy(account, POLICY, created.arn)
+    issuer.attach_thing(account, THING, created.arn)
+    issuer.activate(account, created.certificate_id)
+    return created
+
+
+def status(issuer: AwsIot, account: Account, created: Created) -> str | None:
+    found = issuer.describe(account, created.certificate_id)
+    return None if found is None else found.status
+
+
+def test_the_way_out(issuer: AwsIot, account: Account, attached: Created) -> None:
+    with pytest.raises(IssuerError) as caught:
+        issuer.delete(account, attached.certificate_id)
+    assert caught.value.fault is IssuerFault.CONFLICT
+    issuer.deactivate(account, attached.certificate_id, revoked=False)
+    assert status(issuer, account, attached) == "INACTIVE"
+    assert issuer.attached_policies(account, attached.arn) == [POLICY]
+    assert issuer.attached_things(account, attached.arn) == [THING]
+    for _ in range(2):  # each may be repeated
+        issuer.detach_policy(account, POLICY, attached.arn)
+        issuer.detach_thing(account, THING, attached.arn)
+    assert issuer.attached_policies(account, attached.arn) == []
+    assert issuer.attached_things(account, attached.arn) == []
+    for _ in range(2):
+        issuer.delete(account, attached.certificate_id)
+    assert status(issuer, account, attached) is None
+
+
+def test_of_a_certificate_that_is_gone_all_is_done(issuer: AwsIot, account: Account) -> None:
+    issuer.deactivate(account, GONE, revoked=True)
+    issuer.detach_policy(account, POLICY, GONE_ARN)
+    issuer.detach_thing(account, THING, GONE_ARN)
+    issuer.delete(account, GONE)
+    assert issuer.attached_policies(account, GONE_ARN) == issuer.attached_things(account, GONE_ARN) == []
+    assert issuer.describe(account, GONE) is None
+
+
+@pytest.mark.parametrize("revoked", [True, False])
+def test_revoked_is_final_and_deactivating_it_is_done(
+    issuer: AwsIot, account: Account, attached: Created, revoked: bool
+) -> None:
+    issuer.deactivate(account, attached.certificate_id, revoked=True)
+    issuer.deactivate(account, attached.certificate_id, revoked=revoked)
+    assert status(issuer, account, attached) == "REVOKED"
+
+
+def test_a_policy_that_is_there_and_one_that_is_not(issuer: AwsIot, account: Account) -> None:
+    assert issuer.policy_exists(account, POLICY)
+    assert not issuer.policy_exists(account, "no-such-policy")
+
+
+def test_a_description_has_what_proves_whose_it_is(issuer: AwsIot, account: Account, attached: Created) -> None:
+    found = issuer.describe(account, attached.certificate_id)
+    assert found is not None
+    assert (found.certificate_id, found.arn, found.cert_der) == (
+        attached.certificate_id,
+        attached.arn,
+        attached.cert_der,
+    )
+    assert (found.subject_cn, found.public_key_id, found.status) == ("A" * 52, PAIR.public_key_id, "ACTIVE")
+    assert 0 <= datetime.now(UTC).timestamp() - found.created_s < 60
+
+
+def test_the_list_goes_on_to_its_last_page(
+    issuer: AwsIot, account: Account, standin: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sum(len(page) for page in issuer.certificates(account))
+    made = [issuer.create(account, PAIR.csr_der) for _ in range(5)]
+    monkeypatch.setattr(inventory, "PAGE", 2)
+    pages = list(issuer.certificates(account))
+    found = [each.certificate_id for page in pages for each in page]
+    assert len(pages) > 2
+    assert found[before:] == [each.certificate_id for each in made], "the oldest first"
+    assert {each.status for page in pages for each in page} <= {"INACTIVE", "ACTIVE"}
+
+
+def test_a_page_is_asked_for_when_it_is_wanted(
+    issuer: AwsIot, account: Account, standin: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        issuer.create(account, PAIR.csr_der)
+    monkeypatch.setattr(inventory, "PAGE", 1)
+    calls = standin.calls("ListCertificates")
+    next(issuer.certificates(account))
+    assert standin.calls("ListCertificates") == calls + 1
