@@ -24,7 +24,7 @@ _PAGE: Final = 500
 
 
 def add_to(nouns: Subparsers) -> None:
-    """The verbs `add`, `list`, `show`, `disable`, `enable`, `retry` and `reissue`."""
+    """The verbs `add`, `list`, `show`, `disable`, `enable`, `retry`, `reissue` and `revoke`."""
     verbs = add_noun(nouns, "devices", "import, list, disable and recover devices")
     _add_arguments(add_verb(verbs, "add", _add, "import a device"))
     _list_arguments(add_verb(verbs, "list", _list, "list devices in the order of their serials"))
@@ -33,7 +33,11 @@ def add_to(nouns: Subparsers) -> None:
     enable = add_verb(verbs, "enable", _enable, "let a disabled device call again")
     retry = add_verb(verbs, "retry", _retry, "carry a failed issuance on, once thing, policy or account is mended")
     reissue = add_verb(verbs, "reissue", _reissue, "let a device have a new certificate beyond its product's limit")
-    for verb in (show, disable, enable, retry, reissue):
+    revoke = add_verb(
+        verbs, "revoke", _revoke,
+        "revoke a device's certificate for good, and end what is being made for it; `disable` it too to shut it out",
+    )  # fmt: skip
+    for verb in (show, disable, enable, retry, reissue, revoke):
         verb.add_argument("serial", type=argument.serial)
     add_json(show)
     reissue.add_argument(
@@ -157,4 +161,10 @@ def _retry(arguments: argparse.Namespace) -> Exit:
 def _reissue(arguments: argparse.Namespace) -> Exit:
     with deciding_store(config.load(arguments.config)) as store:
         store.open_window(arguments.serial.encode(), arguments.window_s)
+    return Exit.DONE
+
+
+def _revoke(arguments: argparse.Namespace) -> Exit:
+    with deciding_store(config.load(arguments.config)) as store:
+        store.revoke(arguments.serial.encode())
     return Exit.DONE

@@ -205,6 +205,22 @@ def test_a_window_for_reissue_is_opened_and_closed(add: Cli, admin: Cli) -> None
     assert show(admin)["reissue_until"] < opened
 
 
+def test_revoke_ends_what_is_being_made_and_says_so_in_the_audit(add: Cli, admin: Cli, tmp_path: Path) -> None:
+    add("A1")
+    assert "A1" in admin("devices", "revoke", "A1").complaint(1), "there is nothing to revoke yet"
+    with sqlite3.connect(tmp_path / "cvmd.db") as database:
+        database.execute(
+            "INSERT INTO issuances (device_id, account_id, uid, generation, state, key_source, not_before_us,"
+            " created_us, updated_us) SELECT id, 1, x'00112233445566778899aabbccddeeff', 1, 'queued', 'ec-p256', 0, 0,"
+            " 0 FROM devices WHERE serial = x'4131'"
+        )
+
+    assert admin("devices", "revoke", "A1").code == 0
+
+    assert [it["state"] for it in show(admin)["issuances"]] == ["closed"]
+    assert "cancelled" in admin("audit", "show", "A1").out
+
+
 def test_show_prints_for_people(add: Cli, admin: Cli) -> None:
     add("A1")
 
@@ -214,6 +230,6 @@ def test_show_prints_for_people(add: Cli, admin: Cli) -> None:
     assert "thing-A1" in printed
 
 
-@pytest.mark.parametrize("verb", ["show", "disable", "enable", "retry", "reissue"])
+@pytest.mark.parametrize("verb", ["show", "disable", "enable", "retry", "reissue", "revoke"])
 def test_a_device_that_is_not_there_is_code_1(admin: Cli, verb: str) -> None:
     assert "there is no device 'A1'" in admin("devices", verb, "A1").complaint(1)
