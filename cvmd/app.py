@@ -26,11 +26,12 @@ from cvmd.issuer.keys import P256KeyMaker, check_csr, sec1_to_pkcs8
 from cvmd.issuer.roots import root_ca
 from cvmd.listener import Listener
 from cvmd.model import Account, KeySource
-from cvmd.ports import StoreDown
+from cvmd.node import node_id
+from cvmd.ports import NODE_PREFIX, StoreDown
 from cvmd.sealing import Sealer, load_master_key
 from cvmd.store import AdminStore, Database, Store, Trail, check_schema
 from cvmd.threads import Pool
-from cvmd.vending import Services, Turns, Vend, VendingSettings
+from cvmd.vending import Lines, Services, Vend, VendingSettings
 from cvmd.worker import Worker, WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ class Node:
         sealer: Sealer,
         stack: AsyncExitStack,
         address: list[socket.socket],
-        node_id: bytes,
+        node: bytes,
+        predecessor: bytes | None,
     ) -> None:
         self._config = config
         self._store = store
@@ -80,13 +82,13 @@ class Node:
         stack.callback(db.close)
         self._changes = Changes(store, db, poll_s=config.worker.poll_ms / 1000)
         issuer = _issuer(config)
-        self._worker = _worker(config, store, issuer, sealer, self._changes, node_id)
+        self._worker = _worker(config, store, issuer, sealer, self._changes, node, predecessor)
         stack.callback(self._worker.close)
         self._disposer = Disposer(
             store,
             issuer,
             DisposalSettings(config.disposal.concurrency, config.worker.lease_s, config.disposal.poll_s),
-            node=node_id,
+            node=node,
         )
         stack.callback(self._disposer.close)
         services = Services(
@@ -96,7 +98,7 @@ class Node:
             check_csr=check_csr,
             to_pkcs8=sec1_to_pkcs8,
             changes=self._changes,
-            turns=Turns(store, db),
+            lines=Lines(store, db),
             wake_worker=self._worker.wake,
             settings=VendingSettings(config.deadlines.request_s, config.listen.trusted_network),
         )
@@ -117,15 +119,17 @@ class Node:
         stack.callback(database.close)
         database.serve_alone()
         _check_database(database, sealer)
-        node_id = os.urandom(16)
-        store = Store(database, Trail(sealer.audit_mac, f"node:{node_id[:4].hex()}"))
+        node, kept = node_id(config.worker.state_dir or os.environ.get("STATE_DIRECTORY", ""), stack)
+        # Whoever serves a SQLite file serves it alone, so all claims in it are of the dead.
+        predecessor = b"" if database.path is not None else node[:NODE_PREFIX] if kept else None
+        store = Store(database, Trail(sealer.audit_mac, f"node:{node[:4].hex()}"))
         sockets = systemd.inherited_sockets() or [_bound(config)]
-        node = cls(config, store, sealer, stack, sockets, node_id)
-        await node._listener.start(sockets, backlog=config.listen.backlog)
+        daemon = cls(config, store, sealer, stack, sockets, node, predecessor)
+        await daemon._listener.start(sockets, backlog=config.listen.backlog)
         where = ", ".join("{}:{}".format(*sock.getsockname()[:2]) for sock in sockets)
         logs.canonical("listening", address=where, suites=sorted(config.listen.suites), pid=os.getpid())
-        node._notifier.ready(f"listening on {where}")
-        return node
+        daemon._notifier.ready(f"listening on {where}")
+        return daemon
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the connections, for ever."""
@@ -184,7 +188,15 @@ def _issuer(config: Config) -> AwsIot:
     )
 
 
-def _worker(config: Config, store: Store, issuer: AwsIot, sealer: Sealer, changes: Changes, node: bytes) -> Worker:
+def _worker(
+    config: Config,
+    store: Store,
+    issuer: AwsIot,
+    sealer: Sealer,
+    changes: Changes,
+    node: bytes,
+    predecessor: bytes | None,
+) -> Worker:
     aws = config.aws
     call_s = aws.connect_timeout_s + aws.read_timeout_s
 
@@ -201,6 +213,7 @@ def _worker(config: Config, store: Store, issuer: AwsIot, sealer: Sealer, change
         sealer,
         WorkerSettings(config.worker.concurrency, config.worker.lease_s, config.worker.poll_ms / 1000, call_s),
         node=node,
+        predecessor=predecessor,
         root_ca=account_root_ca,
         data_endpoint=aws.data_endpoint or None,
         on_moved=changes.moved_from_thread,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -80,7 +79,7 @@ class Disposer:
 
     def dispose(self, retiring: Retiring) -> None:
         """One pass over one certificate. Raises StoreDown; never IssuerError."""
-        claim = Claim(os.urandom(16), self._settings.lease_s, self._node)
+        claim = Claim.of(self._node, self._settings.lease_s)
         if not self._store.take_retiring(retiring, claim):
             return
         try:

@@ -34,6 +34,7 @@ class Kind(Enum):
     DRAINING = auto()
     BACKEND = auto()
     AWS_DOWN = auto()
+    QUOTA = auto()
     STALE = auto()
     AUTH = auto()
     ISSUED = auto()
@@ -67,7 +68,11 @@ _TABLE: dict[Kind, Refusal] = {
         ),
         (Kind.DRAINING, _S.DRAINING, _G.QUEUE, 5, 0, _I, "this node is stopping"),
         (Kind.BACKEND, _S.BACKEND, _G.QUEUE, 30, 0, _E, "the database does not answer"),
-        (Kind.AWS_DOWN, _S.BACKEND, _G.CREATE, 30, 0, _E, "AWS IoT does not answer, or refuses the account"),
+        (
+            Kind.AWS_DOWN, _S.BACKEND, _G.CREATE, 30, 0, _E,
+            "AWS IoT does not answer, or refuses the account: see `cvmd status`",
+        ),
+        (Kind.QUOTA, _S.QUOTA, _G.CREATE, 3600, 0, _E, "a limit of the AWS account is reached: see `cvmd status`"),
         (Kind.STALE, _S.STALE, _G.DELIVER, 1, 0, _I, "the device holds another certificate: it starts over"),
         (Kind.AUTH, _S.AUTH, _G.PROOF, 60, 0, _W, "unknown serial, wrong token or disabled device"),
         (Kind.ISSUED, _S.ISSUED, _G.PROOF, 3600, 0, _W, "re-issue limit: see `cvmd products set --help`"),
@@ -81,7 +86,7 @@ _TABLE: dict[Kind, Refusal] = {
         ),
         (
             Kind.POLICY_MISSING, _S.MAPPING, _G.ATTACH, 300, 2, _E,
-            "AWS IoT has no such policy: create it there, then `cvmd devices retry SERIAL`",
+            "AWS IoT has no such policy: create it there, and its devices go on by themselves",
         ),
         (
             Kind.THING_OCCUPIED, _S.MAPPING, _G.ATTACH, 300, 3, _E,

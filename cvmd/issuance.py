@@ -16,6 +16,7 @@ from cvmd.model import (
     CertificateStatus,
     Fault,
     Issuance,
+    Line,
     Product,
     State,
     View,
@@ -81,7 +82,6 @@ def backoff_s(unknown_attempts: int) -> int:
 _FATAL = {
     IssuerFault.REJECTED: Fault.CSR_REFUSED,
     IssuerFault.THING_MISSING: Fault.THING_MISSING,
-    IssuerFault.POLICY_MISSING: Fault.POLICY_MISSING,
     IssuerFault.KEY_MISMATCH: Fault.KEY_MISMATCH,
 }
 
@@ -154,7 +154,6 @@ Decision = Queue | Wait | Offer | Acknowledge | Done | Refuse
 _FAILED = {
     Fault.CSR_REFUSED: Kind.CSR_REFUSED,
     Fault.THING_MISSING: Kind.THING_MISSING,
-    Fault.POLICY_MISSING: Kind.POLICY_MISSING,
     Fault.THING_OCCUPIED: Kind.THING_OCCUPIED,
     Fault.ATTEMPTS_EXHAUSTED: Kind.ATTEMPTS,
     Fault.KEY_MISMATCH: Kind.ATTEMPTS,
@@ -286,9 +285,29 @@ def _expired(issuance: Issuance, now_us: int) -> bool:
     return issuance.expires_us is not None and issuance.expires_us <= now_us
 
 
-def turn_s(queue_length: int, creates_per_s: int) -> int:
-    """The estimate of how long the last of this queue has to wait for its Create, whole seconds."""
-    return max(queue_length - 1, 0) // max(creates_per_s, 1)
+_OPEN_BREAKER = {
+    IssuerFault.THROTTLED: Kind.TURN,
+    IssuerFault.QUOTA: Kind.QUOTA,
+    IssuerFault.POLICY_MISSING: Kind.POLICY_MISSING,
+}
+
+
+def behind(line: Line, issuance: Issuance) -> tuple[Kind, int]:
+    """Why this issuance cannot go on now, and for how many whole seconds at least.
+
+    TURN: nothing is wrong, it waits for others, up to its Create, or for AWS's quota.
+    """
+    queued = issuance.state is State.QUEUED
+    turn_s = max(line.length - 1, 0) // max(issuance.account.creates_per_s, 1) if queued else 0
+    for breaker in line.breakers:
+        if breaker.policy and (breaker.policy != issuance.policy or issuance.state is State.ACKED):
+            continue
+        rest_s = -(-(breaker.until_us - line.now_us) // US)
+        kind = _OPEN_BREAKER.get(IssuerFault(breaker.fault), Kind.AWS_DOWN)
+        if kind is not Kind.TURN:
+            return kind, rest_s
+        turn_s = max(turn_s, rest_s)
+    return Kind.TURN, turn_s
 
 
 def not_before_us(now_us: int, wait_s: float) -> int:

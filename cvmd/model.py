@@ -134,7 +134,6 @@ class Fault(StrEnum):
 
     CSR_REFUSED = "csr-refused"
     THING_MISSING = "thing-missing"
-    POLICY_MISSING = "policy-missing"
     THING_OCCUPIED = "thing-occupied"
     ATTEMPTS_EXHAUSTED = "attempts-exhausted"
     KEY_MISMATCH = "key-mismatch"
@@ -221,6 +220,8 @@ class Issuance:
     account: Account
     product: Product
     sealed_escrow: bytes | None = field(repr=False)
+    trial: bool = False
+    """Let through a breaker after its rest: how its AWS calls end closes the breaker or opens it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +275,17 @@ class Breaker:
     fault: str
     """cvmd.errors.IssuerFault."""
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What the devices of an account wait behind."""
+
+    length: int
+    """Issuances that wait to be created."""
+    breakers: tuple[Breaker, ...]
+    """Those that rest now."""
+    now_us: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ that finds no row is an answer (False or None), never an error. "now" is the dat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from cvmd.model import (
     Account,
@@ -19,6 +20,7 @@ from cvmd.model import (
     Fault,
     Issuance,
     KeyPair,
+    Line,
     ListedCertificate,
     Offer,
     Outcome,
@@ -27,15 +29,23 @@ from cvmd.model import (
     View,
 )
 
+NODE_PREFIX: Final = 8
+"""Bytes of the node at the head of its claims, by which a new process knows those of its dead predecessor."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The random 128-bit id by which one worker holds one issuance, and for how long from the database's
-    now."""
+    """The id by which one worker holds one row, and for how long from the database's now."""
 
     id: bytes
+    """16 bytes: 8 of the node, then 8 at random."""
     lease_s: float
     node: bytes
+
+    @classmethod
+    def of(cls, node: bytes, lease_s: float) -> Claim:
+        """A new one, of this node."""
+        return cls(node[:NODE_PREFIX] + os.urandom(16 - NODE_PREFIX), lease_s, node)
 
 
 class StoreDown(Exception):  # noqa: N818 - said as an operator says it; the ports are one vocabulary
@@ -82,15 +92,36 @@ class VendingStore(Protocol):
     def moved(self, seen: dict[int, int]) -> list[int]:
         """Of {issuance id: updated_us}, the ids whose row has another `updated_us` now. One query."""
 
-    def queue_length(self, account_id: int) -> int:
-        """Issuances of this account that wait to be created."""
+    def line(self, account_id: int) -> Line:
+        """What a device of this account waits behind now. One query."""
 
 
-class WorkerStore(Protocol):
+class BreakerStore(Protocol):
+    """The breakers of accounts (policy: empty) and of their policies."""
+
+    def trip(
+        self, account_id: int, policy: str, fault: str, detail: str, rest_s: Callable[[int], float], *, trial: bool
+    ) -> bool:
+        """Open it for rest_s(failures in a row), or again after its rest or by its trial. True: it was closed."""
+
+    def half_open(self, account_id: int, policy: str) -> bool:
+        """After its rest: the trial is the caller's, for a while. False: another's, or it rests."""
+
+    def close_breaker(self, account_id: int, policy: str) -> bool:
+        """False: it was closed."""
+
+
+class WorkerStore(BreakerStore, Protocol):
     """What a worker asks: each a compare-and-set on (id, state, claim)."""
 
+    def take_over(self, prefix: bytes) -> int:
+        """End the leases of all claims whose ids begin so: those of a dead process. How many there were."""
+
     def due(self, limit: int) -> Sequence[Issuance]:
-        """The oldest rows in queued, intent, created, acked, offered whose not-before is past and that nobody holds."""
+        """The oldest rows in queued, intent, created, acked, offered whose not-before is past and that nobody holds.
+
+        None that a breaker holds back; of those whose breaker has rested, one as its trial.
+        """
 
     def open_attempt(
         self, issuance: Issuance, claim: Claim, *, key: KeyPair | None, sealed_escrow: bytes | None

@@ -8,10 +8,11 @@ takes longer the answer is "ask again", and the issuance goes on without the dev
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cvmd.changes import Changes
 from cvmd.errors import CsrError, Kind, Refusal, refusal
@@ -25,10 +26,10 @@ from cvmd.issuance import (
     Request,
     answer,
     answer_ack,
+    behind,
     check_request,
-    turn_s,
 )
-from cvmd.model import US, Account, Auth, Issuance, Secret, State, View
+from cvmd.model import US, Account, Auth, Issuance, Line, Secret, State, View
 from cvmd.model import Offer as Offered
 from cvmd.ports import Sealing, VendingStore
 from cvmd.threads import Pool
@@ -80,25 +81,23 @@ class VendingSettings:
     trusted_network: bool
 
 
-class Turns:
-    """How long a device that joins an account's queue now has to wait: asked of the database once a
-    second."""
+class Lines:
+    """What the devices of each account wait behind: asked of the database once a second."""
 
     def __init__(self, store: VendingStore, db: Pool) -> None:
         self._store = store
         self._db = db
-        self._known: dict[int, tuple[float, int]] = {}
+        self._known: dict[int, tuple[float, Line]] = {}
 
-    async def estimate_s(self, account: Account) -> int:
-        """Whole seconds, at most MAX_TURN_S. Raises StoreDown."""
-        asked_s, estimate_s = self._known.get(account.id, (-1.0, 0))
+    async def of(self, account: Account) -> Line:
+        """The line as it was at most a second ago. Raises StoreDown."""
+        asked_s, line = self._known.get(account.id, (-math.inf, Line(0, (), 0)))
         if time.monotonic() - asked_s > 1:
             # Known before it is asked: of those who come in the same instant one asks, not all.
-            self._known[account.id] = (time.monotonic(), estimate_s)
-            length = await self._db.run(self._store.queue_length, account.id)
-            estimate_s = min(turn_s(length, account.creates_per_s), MAX_TURN_S)
-            self._known[account.id] = (time.monotonic(), estimate_s)
-        return estimate_s
+            self._known[account.id] = (time.monotonic(), line)
+            line = await self._db.run(self._store.line, account.id)
+            self._known[account.id] = (time.monotonic(), line)
+        return line
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ class Services:
     check_csr: Callable[[bytes, bytes], bytes]
     to_pkcs8: Callable[[Secret], Secret]
     changes: Changes
-    turns: Turns
+    lines: Lines
     wake_worker: Callable[[], None]
     settings: VendingSettings
 
@@ -283,15 +282,17 @@ class Vend:
     async def _wait(self, view: View, issuance: Issuance, until_s: float) -> Answer | None:
         """Hold the request until the row moves; past that, say when to ask again, or to come back another
         time."""
-        if issuance.state is State.QUEUED:
-            turn = await self._s.turns.estimate_s(view.product.account)
-            if turn > self._device_wait_s:
-                return refusal(Kind.TURN, retry_s=turn)
+        stage = _STAGES[issuance.state]
+        kind, wait_s = behind(await self._s.lines.of(view.product.account), issuance)
+        if kind is not Kind.TURN:
+            usual = refusal(kind, stage=stage)
+            return replace(usual, retry_s=max(usual.retry_s, wait_s))
+        if wait_s > self._device_wait_s:
+            return refusal(Kind.TURN, stage=stage, retry_s=min(wait_s, MAX_TURN_S))
         left_s = until_s - time.monotonic()
         if left_s > 0 and not self._s.changes.draining:
             await self._s.changes.wait(issuance, left_s)
             return None
-        stage = _STAGES[issuance.state]
         if self._s.changes.draining:
             return refusal(Kind.DRAINING, stage=stage)
         if time.monotonic() - self._began_s < self._device_wait_s:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import threading
 import time
@@ -20,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from cvmd.breakers import Breakers
 from cvmd.errors import IssuerError, IssuerFault
 from cvmd.issuance import Step, backoff_s, fault_of, next_step
 from cvmd.model import Account, Created, Fault, Issuance, KeySource, Outcome, State
@@ -30,16 +30,6 @@ R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
-_WAIT_S = {
-    IssuerFault.THROTTLED: 2.0,
-    IssuerFault.CONFLICT: 5.0,
-    IssuerFault.CERTIFICATE_MISSING: 2.0,
-    IssuerFault.UNREACHABLE: 5.0,
-    IssuerFault.UNKNOWN: 5.0,
-    IssuerFault.ACCOUNT: 30.0,
-    IssuerFault.QUOTA: 300.0,
-}
-"""Seconds until a row is tried again whose AWS call failed by no fault of its own."""
 _CERTIFICATE_ARN = re.compile(r"arn:.*:cert/([0-9a-f]{64})")
 _INTERNAL_ERROR_REST_S = 30.0
 _RECORD_AGAIN_S = 0.5
@@ -64,7 +54,10 @@ class Hold:
 
 
 class Worker:
-    """Carries issuances on. `run` belongs to the event loop, all else to the threads of `pool`."""
+    """Carries issuances on. `run` belongs to the event loop, all else to the threads of its pools.
+
+    `predecessor`: what the ids of the claims begin with that a dead process of this node has left; None: unknown.
+    """
 
     def __init__(
         self,
@@ -75,16 +68,19 @@ class Worker:
         settings: WorkerSettings,
         *,
         node: bytes,
+        predecessor: bytes | None,
         root_ca: Callable[[Account], bytes],
         data_endpoint: str | None,
         on_moved: Callable[[int], None],
     ) -> None:
         self._store = store
         self._issuer = issuer
+        self._breakers = Breakers(store, issuer, on_closed=self._look_again)
         self._keys = keys
         self._sealing = sealing
         self._settings = settings
         self._node = node
+        self._predecessor = predecessor
         self._root_ca = root_ca
         self._data_endpoint = data_endpoint
         self._on_moved = on_moved
@@ -98,7 +94,6 @@ class Worker:
         self._idle.set()
         self._more_due = False
         self._stopping = False
-        self._paused_until_s: dict[int, float] = {}  # by account
         self._resting_until_s: dict[int, float] = {}  # by issuance
 
     # The loop's side.
@@ -108,7 +103,7 @@ class Worker:
         self._woken.set()
 
     async def run(self) -> None:
-        """Claim and carry until `stop`."""
+        """Claim and carry until `stop`; at first free what the node's dead predecessor held."""
         while not self._stopping:
             self._woken.clear()
             try:
@@ -123,6 +118,10 @@ class Worker:
         self._stopping = True
 
     async def _take_due(self) -> None:
+        if self._predecessor is not None:
+            left = await self._pool.run(self._store.take_over, self._predecessor)
+            self._predecessor = None
+            log.info("%d claims of this node's former process are free", left)
         free = self._settings.concurrency - len(self._in_hand)
         if free <= 0:
             return
@@ -132,7 +131,7 @@ class Worker:
         due = [
             issuance
             for issuance in await self._pool.run(self._store.due, limit)
-            if issuance.id not in self._resting_until_s and self._paused_until_s.get(issuance.account.id, 0) <= now_s
+            if issuance.id not in self._resting_until_s
         ]
         if self._stopping:  # while this was looking
             return
@@ -145,7 +144,11 @@ class Worker:
             carried = asyncio.wrap_future(self._pool.submit(self.carry, issuance))
             carried.add_done_callback(partial(self._carried, issuance))
 
-    def _carried(self, issuance: Issuance, done: asyncio.Future[None]) -> None:
+    def _look_again(self) -> None:
+        """What waited behind a breaker is due, as soon as the row that has closed it is carried."""
+        self._more_due = True
+
+    def _carried(self, issuance: Issuance, done: asyncio.Future[float]) -> None:
         self._in_hand.discard(issuance.id)
         if not self._in_hand:
             self._idle.set()
@@ -154,12 +157,18 @@ class Worker:
         if done.cancelled():
             return
         error = done.exception()
-        if isinstance(error, StoreDown):
+        if error is None:
+            self._rest(issuance, done.result())
+        elif isinstance(error, StoreDown):
             log.error("issuance %d waits for its lease to end: %s", issuance.id, error)
-        elif error is not None:
+        else:
             # Its claim, if it has one, ends with its lease; without one it would come up again at once, for ever.
-            self._resting_until_s[issuance.id] = time.monotonic() + _INTERNAL_ERROR_REST_S
+            self._rest(issuance, _INTERNAL_ERROR_REST_S)
             log.error("issuance %d: internal error", issuance.id, exc_info=error)
+
+    def _rest(self, issuance: Issuance, rest_s: float) -> None:
+        if rest_s > 0:
+            self._resting_until_s[issuance.id] = time.monotonic() + rest_s
 
     async def finish(self, timeout_s: float) -> int:
         """Wait for what is past its claim; the number of issuances still in hand when the time was over."""
@@ -174,26 +183,30 @@ class Worker:
 
     # The threads' side.
 
-    def carry(self, issuance: Issuance) -> None:
-        """Take one issuance as far as it goes without its device. Raises StoreDown; never IssuerError."""
+    def carry(self, issuance: Issuance) -> float:
+        """Take one issuance as far as it goes without its device. Raises StoreDown; never IssuerError.
+
+        Returns for how many seconds this node is to leave alone a row that says nothing of it itself.
+        """
         hold: Hold | None = None
+        if not self._breakers.admit(issuance):
+            return 0.0
         while True:
             step = next_step(issuance, held=hold is not None)
             if step is Step.REST:
-                return
+                return 0.0
             if hold is not None and time.monotonic() + self._settings.call_s > hold.until_s:
                 log.warning(
                     "issuance %d: too little of the lease is left; it is taken up again when it is over",
                     issuance.id,
                 )
-                return
+                return 0.0
             try:
                 after = self._do(step, issuance, hold)
             except IssuerError as error:
-                self._failed(issuance, hold, error)
-                return
+                return self._failed(issuance, hold, error)
             if after is None:
-                return
+                return 0.0
             issuance, hold = after
 
     def _do(self, step: Step, issuance: Issuance, hold: Hold | None) -> tuple[Issuance, Hold | None] | None:
@@ -224,7 +237,7 @@ class Worker:
     def _hold(self) -> Hold:
         lease_s = self._settings.lease_s
         # The lease begins at the database, after this moment: by our clock it is over no later than there.
-        return Hold(Claim(os.urandom(16), lease_s, self._node), time.monotonic() + lease_s)
+        return Hold(Claim.of(self._node, lease_s), time.monotonic() + lease_s)
 
     def _open_attempt(self, issuance: Issuance) -> tuple[Issuance, Hold] | None:
         """The intent: what AWS will be asked is committed with the escrowed key before it is asked
@@ -232,6 +245,7 @@ class Worker:
         # A Create whose bundle could not be built would be burnt.
         self._endpoint(issuance.account)
         self._root_ca(issuance.account)
+        self._breakers.check_policy(issuance)
         key = sealed = None
         if issuance.csr_der is None:
             key = self._keys[issuance.key_source].make(self._sealing.subject(issuance.uid))
@@ -253,6 +267,7 @@ class Worker:
         except IssuerError as error:
             self._create_failed(issuance, hold, error)
             return None
+        self._breakers.well(issuance)
         endpoint, root_ca_der = self._endpoint(issuance.account), self._root_ca(issuance.account)
         record = partial(
             self._store.record_created, issuance, hold.claim, created, endpoint=endpoint, root_ca_der=root_ca_der
@@ -281,6 +296,7 @@ class Worker:
                 time.sleep(_RECORD_AGAIN_S)  # a full disk answers at once, and would be asked in a hot loop
 
     def _create_failed(self, issuance: Issuance, hold: Hold, error: IssuerError) -> None:
+        wait_s = self._breakers.failed(issuance, error)
         fault = fault_of(error.fault, issuance.state)
         if fault is not None:
             self._fail(issuance, hold.claim.id, fault, str(error))
@@ -288,7 +304,7 @@ class Worker:
             self._close_unknown(issuance, hold.claim.id, str(error))
         else:
             log.warning("issuance %d waits: %s", issuance.id, error)
-            self._store.close_attempt(issuance, hold.claim.id, Outcome.REFUSED, str(error), wait_s=_WAIT_S[error.fault])
+            self._store.close_attempt(issuance, hold.claim.id, Outcome.REFUSED, str(error), wait_s=wait_s)
 
     def _close_unknown(self, issuance: Issuance, claim_id: bytes | None, detail: str) -> None:
         log.error("issuance %d: a Create call has no known outcome: %s", issuance.id, detail)
@@ -304,6 +320,7 @@ class Worker:
         self._issuer.attach_policy(account, certificate.policy, certificate.arn)
         attaching.result()
         occupied = looking.result()
+        self._breakers.well(issuance, certificate.policy)
         if occupied is not None:
             self._fail(issuance, hold.claim.id, Fault.THING_OCCUPIED, f"{occupied} is ACTIVE on {certificate.thing}")
         elif self._store.record_offered(issuance, hold.claim):
@@ -325,24 +342,27 @@ class Worker:
     def _activate(self, issuance: Issuance, hold: Hold) -> tuple[Issuance, None] | None:
         assert issuance.certificate_id is not None, "an acked issuance has its certificate"
         self._issuer.activate(issuance.account, issuance.certificate_id)
+        self._breakers.well(issuance)
         if not self._store.record_active(issuance, hold.claim):
             self._store.dispose_again(issuance)  # it may have been ended meanwhile, and this call have revived it
             return None
         self._on_moved(issuance.id)
         return replace(issuance, state=State.ACTIVE), None
 
-    def _failed(self, issuance: Issuance, hold: Hold | None, error: IssuerError) -> None:
+    def _failed(self, issuance: Issuance, hold: Hold | None, error: IssuerError) -> float:
         """An AWS call other than Create: it may be repeated, so its outcome need not be known."""
+        wait_s = self._breakers.failed(issuance, error)
         fault = fault_of(error.fault, issuance.state)
-        if hold is None:  # DescribeEndpoint: nothing is claimed yet, and no other row of this account fares better
-            log.error("account %s waits: %s", issuance.account.name, error)
-            self._paused_until_s[issuance.account.id] = time.monotonic() + _WAIT_S.get(error.fault, 30.0)
-        elif fault is not None:
+        if hold is None:  # DescribeEndpoint, GetPolicy: nothing is claimed yet
+            log.warning("issuance %d waits: %s", issuance.id, error)
+            return wait_s or _INTERNAL_ERROR_REST_S
+        if fault is not None:
             self._fail(issuance, hold.claim.id, fault, str(error))
         else:
             log.warning("issuance %d waits: %s", issuance.id, error)
-            if not self._store.release(issuance, hold.claim, wait_s=_WAIT_S[error.fault]):
+            if not self._store.release(issuance, hold.claim, wait_s=wait_s):
                 self._store.dispose_again(issuance)  # as in _activate: without an answer, it may have had its effect
+        return 0.0
 
     def _expire(self, issuance: Issuance) -> None:
         if self._store.expire(issuance):

@@ -8,9 +8,10 @@ from cvmd.store.disposal import DisposalSteps
 from cvmd.store.due import DueRows
 from cvmd.store.engine import Database
 from cvmd.store.issuances import WorkerSteps
+from cvmd.store.takeover import TakeOver
 
 __all__ = ["AdminStore", "Database", "Store", "Trail", "check_schema", "migrate", "status"]
 
 
-class Store(DeviceEvents, WorkerSteps, DueRows, DisposalSteps):
+class Store(DeviceEvents, WorkerSteps, DueRows, TakeOver, DisposalSteps):
     """cvmd.ports.VendingStore, WorkerStore and DisposalStore on one database."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, LargeBinary, Select, and_, func, insert, literal, select, update
+from sqlalchemy import BigInteger, LargeBinary, Select, and_, insert, literal, select, update
 
 from cvmd.model import US, AuditEvent, Certificate, CertificateStatus, Offer, Reason, State, View
 from cvmd.store import rows
@@ -18,7 +18,6 @@ from cvmd.store.schema import NOW, accounts, certificates, devices, given, issua
 from cvmd.store.steps import CLOSED, RETIRED
 
 _REPLACEABLE = (State.QUEUED, State.OFFERED, State.FAILED)
-_WAITING = (State.QUEUED, State.INTENT)
 
 _account_end = len(rows.ACCOUNT)
 _product_end = _account_end + len(rows.PRODUCT)
@@ -159,11 +158,6 @@ def _moved(count: int) -> Select[Any]:
     )
 
 
-_QUEUE_LENGTH = select(func.count()).where(
-    issuances.c.account_id == given("account_id"), issuances.c.state.in_(_WAITING)
-)
-
-
 class DeviceEvents:
     """cvmd.ports.VendingStore."""
 
@@ -266,8 +260,3 @@ class DeviceEvents:
         values = {f"id{number}": issuance_id for number, issuance_id in enumerate(ids)}
         found = self._database.statement(lambda t: t.rows(_moved(len(ids)), **values))
         return [number for number, updated_us in found if seen[number] != updated_us]
-
-    def queue_length(self, account_id: int) -> int:
-        """Issuances of this account that wait to be created."""
-        row = self._database.statement(lambda t: t.row(_QUEUE_LENGTH, account_id=account_id))
-        return 0 if row is None else int(row[0])

@@ -17,6 +17,9 @@ from cvmd.store.schema import NOW, given, issuances
 
 # The parts of which the statements are made. The row is `issuance`, the claim of the step is `my_claim`.
 
+TO_CREATE = (State.INTENT, State.QUEUED)
+"""The states before a certificate is made."""
+
 FREE = or_(issuances.c.claim.is_(None), issuances.c.lease_until_us <= NOW)
 HELD = issuances.c.claim == given("my_claim")
 LEASE = {"lease_until_us": NOW + given("lease_us"), "not_before_us": NOW + given("lease_us")}

@@ -47,6 +47,9 @@ class PlainIssuer:
     def activate(self, account: Account, certificate_id: bytes) -> None:
         self.active.add(certificate_id)
 
+    def policy_exists(self, account: Account, policy: str) -> bool:
+        return True
+
     def describe_endpoint(self, account: Account) -> str:
         return ENDPOINT
 
@@ -107,6 +110,7 @@ class Bench:
             self.sealer,
             WorkerSettings(**{"concurrency": 2, "lease_s": 60, "poll_s": 600, "call_s": 1} | settings),
             node=b"node" * 4,
+            predecessor=None,
             root_ca=lambda account: self.root_ca(account),
             data_endpoint=None,
             on_moved=self._told,

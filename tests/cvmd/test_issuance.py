@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from cvmd.breakers import RESTS
 from cvmd.errors import IssuerFault, Kind
 from cvmd.issuance import (
     BACKOFF_S,
@@ -20,21 +21,23 @@ from cvmd.issuance import (
     answer,
     answer_ack,
     backoff_s,
+    behind,
     check_request,
     fault_of,
     next_step,
-    turn_s,
 )
 from cvmd.model import (
     US,
     Account,
     Auth,
+    Breaker,
     Certificate,
     CertificateStatus,
     Device,
     Fault,
     Issuance,
     KeySource,
+    Line,
     Product,
     Reason,
     State,
@@ -109,7 +112,7 @@ def test_backoff_grows_and_ends() -> None:
         (IssuerFault.REJECTED, State.INTENT, Fault.CSR_REFUSED),
         (IssuerFault.REJECTED, State.CREATED, Fault.REFUSED),
         (IssuerFault.THING_MISSING, State.CREATED, Fault.THING_MISSING),
-        (IssuerFault.POLICY_MISSING, State.CREATED, Fault.POLICY_MISSING),
+        (IssuerFault.POLICY_MISSING, State.CREATED, None),
         (IssuerFault.KEY_MISMATCH, State.INTENT, Fault.KEY_MISMATCH),
         (IssuerFault.THROTTLED, State.INTENT, None),
         (IssuerFault.ACCOUNT, State.CREATED, None),
@@ -139,7 +142,6 @@ ACTIVE = issuance(State.ACTIVE, certificate_id=NEW)
         (view(ACTIVE, active=NEW, activations=1), Refuse(Kind.ISSUED)),
         (view(ACTIVE, active=NEW, activations=1, reissue_until_us=NOW + 1), Queue(2)),
         (view(ACTIVE, active=NEW, activations=1, reissue_until_us=NOW), Refuse(Kind.ISSUED)),
-        (view(issuance(State.FAILED, fault=Fault.POLICY_MISSING)), Refuse(Kind.POLICY_MISSING)),
         (view(issuance(State.FAILED, fault=Fault.THING_OCCUPIED)), Refuse(Kind.THING_OCCUPIED)),
         (view(issuance(State.FAILED, fault=Fault.REFUSED, resume_state=State.CREATED)), Refuse(Kind.ATTACH_REFUSED)),
         (view(issuance(State.FAILED, fault=Fault.CSR_REFUSED)), Refuse(Kind.ATTEMPTS)),  # the CSR was made here
@@ -359,6 +361,28 @@ def test_an_ack_of_what_was_never_offered_starts_over() -> None:
     assert answer_ack(view(ACTIVE, active=NEW), NEW, certificate(NEW, CertificateStatus.ACTIVE)) == Done(NEW)
 
 
-def test_a_turn_is_what_the_quota_takes() -> None:
-    assert (turn_s(0, 10), turn_s(10, 10), turn_s(101, 10), turn_s(5, 0)) == (0, 0, 10, 4)
-    assert turn_s(1, 1) == 0, "the only one in the queue waits for nobody"
+@pytest.mark.parametrize(
+    ("length", "creates_per_s", "turn_s"), [(0, 10, 0), (10, 10, 0), (101, 10, 10), (5, 0, 4), (1, 1, 0)]
+)
+def test_a_turn_is_what_the_quota_takes(length: int, creates_per_s: int, turn_s: int) -> None:
+    queued = issuance(State.QUEUED)
+    queued = replace(queued, account=replace(queued.account, creates_per_s=creates_per_s))
+    assert behind(Line(length, (), 0), queued) == (Kind.TURN, turn_s)
+    assert behind(Line(length, (), 0), replace(queued, state=State.CREATED)) == (Kind.TURN, 0)
+
+
+def test_a_policy_s_breaker_holds_up_what_needs_the_policy() -> None:
+    queued = issuance(State.QUEUED)
+    line = Line(0, (Breaker(1, queued.policy, 1, 90_000_001, "policy-missing", ""),), 0)
+    assert behind(line, queued) == (Kind.POLICY_MISSING, 91)
+    assert behind(line, replace(queued, policy="other")) == (Kind.TURN, 0)
+    assert behind(line, replace(queued, state=State.ACKED)) == (Kind.TURN, 0)
+
+
+@pytest.mark.parametrize("fault", sorted(fault for fault, rest in RESTS.items() if rest.shared))
+def test_every_fault_that_opens_a_breaker_has_its_answer(fault: IssuerFault) -> None:
+    kind, wait_s = behind(Line(0, (Breaker(1, "", 1, 1, str(fault), ""),), 0), issuance(State.QUEUED))
+    assert wait_s == 1
+    assert (kind is Kind.AWS_DOWN) == (
+        fault not in (IssuerFault.THROTTLED, IssuerFault.QUOTA, IssuerFault.POLICY_MISSING)
+    )

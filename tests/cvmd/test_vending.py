@@ -1,167 +1,47 @@
-"""A vend on a real database, its rows moved by hand as a worker would; the devices' side is plain calls."""
+"""A vend: who is let in, what is queued, when a device is held, and what it is told."""
 
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cvmd.changes import Changes
 from cvmd.errors import Refusal
 from cvmd.issuer.keys import P256KeyMaker, sec1_to_pkcs8
-from cvmd.model import Auth, Created, Fault, Issuance, KeyPair, KeySource, Secret, State
+from cvmd.model import Auth, Fault, KeySource, Secret, State
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
-from cvmd.store import AdminStore, Database, Store, migrate
-from cvmd.store.admin import NewDevice
-from cvmd.store.products import AccountRules, ProductRules
-from cvmd.threads import Pool
-from cvmd.vending import Answer, AskAgain, Finished, HandOver, Services, Turns, Vend, VendingSettings
-from protocol.constants import Kind, ProofFlag, Stage, Status, Suite
+from cvmd.store import Database, Store
+from cvmd.vending import AskAgain, Finished, HandOver
+from protocol.constants import Kind, Stage, Status, Suite
 from protocol.messages import Proof
 from protocol.objects import parse, want_of
-from tests.cvmd.store.conftest import TRAIL
-
-SERIAL, TOKEN = b"SN-1", b"t" * 32
-ROOT_CA, ENDPOINT = b"root" * 50, "data.example.com"
-WITH_KEY = want_of([Kind.CERTIFICATE, Kind.KEY_SEC1_PKCS1])
-WITH_PKCS8 = want_of([Kind.CERTIFICATE, Kind.KEY_PKCS8])
-EVERYTHING = want_of([Kind.CERTIFICATE, Kind.KEY_SEC1_PKCS1, Kind.ROOT_CA, Kind.ENDPOINT, Kind.THING_NAME])
-WITHOUT_KEY = want_of([Kind.CERTIFICATE])
-LONG_S = 60.0
-"""Longer than any test: what is held this long ends because a row moved."""
-
-
-def proof(want: int = WITH_KEY, have: bytes | None = None, csr: bytes | None = None) -> Proof:
-    flags = ProofFlag.HAVE * (have is not None) | ProofFlag.CSR * (csr is not None)
-    return Proof(flags, want, 65535, have, csr)
-
-
-@dataclass
-class Node:
-    """The services of a node, and the hand that does its worker's work."""
-
-    store: Store
-    admin: AdminStore
-    sealer: Sealer
-    services: Services
-    woken: asyncio.Event
-    key: KeyPair | None = None
-
-    def vend(self, serial: bytes = SERIAL, suite: Suite = Suite.NOISE, max_wait_s: int = 600) -> Vend:
-        return Vend(self.services, serial, suite, max_wait_s)
-
-    async def known(self, serial: bytes = SERIAL, suite: Suite = Suite.NOISE, max_wait_s: int = 600) -> Vend:
-        """A vend whose device has proved itself."""
-        vend = self.vend(serial, suite, max_wait_s)
-        assert (await vend.look_up()).known
-        return vend
-
-    def row(self, serial: bytes = SERIAL) -> Issuance | None:
-        view = self.store.view(serial)
-        assert view is not None
-        return view.issuance
-
-    async def queued(self) -> Issuance:
-        """The issuance that a vend has just told its worker of."""
-        await self.woken.wait()
-        self.woken.clear()
-        row = self.row()
-        assert row is not None
-        return row
-
-    def offer(self, row: Issuance) -> Issuance:
-        """From `queued` to `offered`."""
-        claim = Claim(os.urandom(16), 60, b"node" * 4)
-        self.key, escrow = None, None
-        if row.key_source.makes_key:
-            self.key = P256KeyMaker().make(self.sealer.subject(row.uid))
-            escrow = self.sealer.seal(self.key.key_der, table="issuances", column="sealed_escrow", row=row.uid)
-        assert self.store.open_attempt(row, claim, key=self.key, sealed_escrow=escrow)
-        der = b"certificate of " + row.uid
-        digest = hashlib.sha256(der).digest()
-        created = Created(digest, f"arn:aws:iot:eu-west-1:123456789012:cert/{digest.hex()}", der)
-        assert self.store.record_created(self._now(), claim, created, endpoint=ENDPOINT, root_ca_der=ROOT_CA)
-        assert self.store.record_offered(self._now(), claim)
-        return self._now()
-
-    def activate(self, row: Issuance) -> None:
-        """From `acked` to `active`."""
-        claim = Claim(os.urandom(16), 60, b"node" * 4)
-        assert self.store.take(row, claim)
-        assert self.store.record_active(self._now(), claim)
-
-    def _now(self) -> Issuance:
-        row = self.row()
-        assert row is not None
-        return row
+from tests.cvmd.vends import (
+    ENDPOINT,
+    EVERYTHING,
+    ROOT_CA,
+    SERIAL,
+    TOKEN,
+    WITH_KEY,
+    WITH_PKCS8,
+    WITHOUT_KEY,
+    Node,
+    a_database,
+    enrol,
+    handed_over,
+    proof,
+    refused,
+    run,
+)
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'cvmd.db'}")
-    migrate(made)
-    yield made
-    made.close()
-
-
-@asynccontextmanager
-async def a_node(
-    database: Database, *, hold_s: float = LONG_S, trusted: bool = False, **rules: Any
-) -> AsyncIterator[Node]:
-    store, admin, sealer = Store(database, TRAIL), AdminStore(database, TRAIL), Sealer(Secret(bytes(range(32))))
-    admin.set_account("default", AccountRules(creates_per_s=1))
-    admin.add_product("sensor", replace(ProductRules(), **rules))
-    enrol(admin, sealer, SERIAL)
-    db, woken = Pool("db", 2), asyncio.Event()
-    changes = Changes(store, db, poll_s=0.01)
-    services = Services(
-        store, db, sealer, P256KeyMaker.check_csr, sec1_to_pkcs8, changes, Turns(store, db), woken.set,
-        VendingSettings(hold_s, trusted),
-    )  # fmt: skip
-    polling = asyncio.create_task(changes.run())
-    try:
-        yield Node(store, admin, sealer, services, woken)
-    finally:
-        polling.cancel()
-        with suppress(asyncio.CancelledError):
-            await polling
-        db.close()
-
-
-def enrol(admin: AdminStore, sealer: Sealer, serial: bytes) -> None:
-    sealed = sealer.seal(Secret(TOKEN), table="devices", column="sealed_token", row=serial)
-    admin.add_device("sensor", NewDevice(serial, "thing", "policy", sealed))
-
-
-def run(database: Database, test: Callable[[Node], Coroutine[Any, Any, None]], **settings: Any) -> None:
-    """`test` with a node of its own; nothing in here takes 20 s unless it hangs."""
-
-    async def with_node() -> None:
-        async with asyncio.timeout(20), a_node(database, **settings) as node:
-            await test(node)
-
-    asyncio.run(with_node())
-
-
-def refused(answer: Answer) -> tuple[Status, Stage]:
-    assert isinstance(answer, Refusal), answer
-    return answer.status, answer.stage
-
-
-async def handed_over(node: Node, want: int = WITH_KEY) -> tuple[Vend, HandOver]:
-    """A vend that has its bundle."""
-    vend = await node.known()
-    asking = asyncio.create_task(vend.ask(proof(want)))
-    node.offer(await node.queued())
-    answer = await asking
-    assert isinstance(answer, HandOver), answer
-    return vend, answer
+    with a_database(tmp_path) as made:
+        yield made
 
 
 # Authentication.
@@ -309,11 +189,11 @@ def test_a_failed_issuance_is_told_as_what_a_person_must_mend(database: Database
     async def test(node: Node) -> None:
         vend = await node.known()
         asking = asyncio.create_task(vend.ask(proof()))
-        assert node.store.fail(await node.queued(), None, Fault.POLICY_MISSING, "no such policy")
+        assert node.store.fail(await node.queued(), None, Fault.THING_MISSING, "no such thing")
         answer = await asking
         assert refused(answer) == (Status.MAPPING, Stage.ATTACH)
         assert isinstance(answer, Refusal)
-        assert answer.detail == 2
+        assert answer.detail == 1
 
     run(database, test)
 

@@ -21,9 +21,9 @@ FOREIGN = a_certificate()
 
 def test_a_queued_row_is_carried_to_offered(bench: Bench) -> None:
     row = bench.carry(bench.scene.queued())
-    assert bench.log[:6] == ["describe_endpoint", "remember_endpoint", "open_attempt", "create", "record_created",
-                             "certificate_of"]  # fmt: skip
-    assert set(bench.log[6:-1]) == ATTACH
+    assert bench.log[:7] == ["describe_endpoint", "remember_endpoint", "policy_exists", "open_attempt", "create",
+                             "record_created", "certificate_of"]  # fmt: skip
+    assert set(bench.log[7:-1]) == ATTACH
     assert bench.log[-1] == "record_offered"
     assert (row.state, row.claim, row.attempt_open) == (State.OFFERED, None, False)
     assert bench.scene.outcomes(row.serial) == [Outcome.DONE]
@@ -83,7 +83,7 @@ def test_inv2_nothing_is_begun_whose_bundle_could_not_be_built(bench: Bench) -> 
     queued = bench.scene.queued()
     bench.issuer.raises("describe_endpoint", an_error(IssuerFault.ACCOUNT))
     row = bench.carry(queued)
-    assert (row.state, row.attempts, bench.log) == (State.QUEUED, 0, ["describe_endpoint"])
+    assert (row.state, row.attempts, bench.log) == (State.QUEUED, 0, ["describe_endpoint", "trip"])
 
 
 def test_inv10_a_row_that_another_took_first_is_left(bench: Bench) -> None:
@@ -207,7 +207,6 @@ def test_no_call_is_begun_that_the_lease_may_not_outlast(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("call", "fault", "expected"),
     [
-        ("attach_policy", IssuerFault.POLICY_MISSING, Fault.POLICY_MISSING),
         ("attach_thing", IssuerFault.THING_MISSING, Fault.THING_MISSING),
         ("thing_principals", IssuerFault.THING_MISSING, Fault.THING_MISSING),
         ("attach_policy", IssuerFault.REJECTED, Fault.REFUSED),

@@ -81,10 +81,10 @@ def test_what_is_replaced_is_retired_by_the_device(scene: Scene) -> None:
 def test_a_fault_and_the_operators_answer(scene: Scene) -> None:
     claim = a_claim()
     issuance = scene.intent(claim=claim)
-    assert scene.store.fail(issuance, claim.id, Fault.POLICY_MISSING, "x" * 300)
+    assert scene.store.fail(issuance, claim.id, Fault.THING_MISSING, "x" * 300)
     scene.admin.retry(issuance.serial)
     assert told(scene, issuance.serial)[2:] == [
-        (AuditEvent.FAILED, f"policy-missing: {'x' * 300}"[:255]),
+        (AuditEvent.FAILED, f"thing-missing: {'x' * 300}"[:255]),
         (AuditEvent.RETRIED, ""),
     ]
 

@@ -193,8 +193,8 @@ def test_the_queue_is_what_waits_to_be_created(scene: Scene) -> None:
     account = scene.queued().account.id
     scene.intent()
     scene.offered()
-    assert scene.store.queue_length(account) == 2
-    assert scene.store.queue_length(account + 1) == 0
+    assert scene.store.line(account).length == 2
+    assert scene.store.line(account + 1).length == 0
 
 
 def test_a_certificate_is_told_to_its_own_device_only(scene: Scene) -> None:

@@ -6,8 +6,8 @@ from cvmd.model import Account, Certificate, Device, Issuance, Product
 from cvmd.store import rows
 from tests.cvmd.store.conftest import Scene, a_claim
 
-JOINED = {"serial", "thing", "policy", "account", "product"}
-"""Of an Issuance, what other tables hold."""
+JOINED = {"trial", "serial", "thing", "policy", "account", "product"}
+"""Of an Issuance, what other tables hold, or no row says."""
 
 
 def names(of: type) -> list[str]:

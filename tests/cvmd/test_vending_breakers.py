@@ -1,0 +1,62 @@
+"""A vend behind a breaker: told at once, unless waiting is all that it takes; the issuance stays queued."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cvmd.errors import Refusal
+from cvmd.model import State
+from cvmd.store import Database
+from protocol.constants import Stage, Status
+from tests.cvmd.vends import EVERYTHING, Node, a_database, handed_over, proof, refused, run
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with a_database(tmp_path) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("fault", "policy", "status", "retry_s"),
+    [
+        ("account", "", Status.BACKEND, 200),
+        ("unreachable", "", Status.BACKEND, 200),
+        ("unknown", "", Status.BACKEND, 200),
+        ("quota", "", Status.QUOTA, 3600),
+        ("policy-missing", "policy", Status.MAPPING, 300),
+    ],
+)
+def test_what_holds_up_more_than_one_is_told_at_once_and_the_row_stays(
+    database: Database, fault: str, policy: str, status: Status, retry_s: int
+) -> None:
+    async def test(node: Node) -> None:
+        node.store.trip(1, policy, fault, "", lambda _: 200.0, trial=False)
+        answer = await (await node.known()).ask(proof())
+        assert refused(answer) == (status, Stage.QUEUE)
+        assert isinstance(answer, Refusal)
+        assert retry_s - 2 <= answer.retry_s <= retry_s
+        assert (await node.queued()).state is State.QUEUED
+
+    run(database, test)
+
+
+def test_another_policy_s_breaker_holds_up_nobody(database: Database) -> None:
+    async def test(node: Node) -> None:
+        node.store.trip(1, "another", "policy-missing", "", lambda _: 200.0, trial=False)
+        await handed_over(node, EVERYTHING)
+
+    run(database, test)
+
+
+def test_a_rest_that_the_device_would_outwait_is_waited_for_and_a_longer_one_told(database: Database) -> None:
+    async def test(node: Node) -> None:
+        node.store.trip(1, "", "throttled", "", lambda _: 200.0, trial=False)
+        answer = await (await node.known(max_wait_s=100)).ask(proof())
+        assert refused(answer) == (Status.TURN, Stage.QUEUE)
+        assert isinstance(answer, Refusal)
+        assert 198 <= answer.retry_s <= 200
+        await handed_over(node, EVERYTHING)
+
+    run(database, test)
