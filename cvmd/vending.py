@@ -285,7 +285,8 @@ class Vend:
         stage = _STAGES[issuance.state]
         kind, wait_s = behind(await self._s.lines.of(view.product.account), issuance)
         if kind is not Kind.TURN:
-            usual = refusal(kind, stage=stage)
+            # SPEC.md 10.4: the stage that fails; of a row that is queued, its Create.
+            usual = refusal(kind, stage=max(stage, Stage.CREATE) if kind is Kind.AWS_DOWN else None)
             return replace(usual, retry_s=max(usual.retry_s, wait_s))
         if wait_s > self._device_wait_s:
             return refusal(Kind.TURN, stage=stage, retry_s=min(wait_s, MAX_TURN_S))

@@ -6,17 +6,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import and_, insert, or_, select, update
 
 from cvmd.errors import ConfigError
 from cvmd.model import US, AuditEvent, Certificate, Device, Issuance, Outcome, Product, State
 from cvmd.store import rows
 from cvmd.store.audit import Trail
+from cvmd.store.breakers import FAILING
 from cvmd.store.deployment import DeploymentRow
 from cvmd.store.engine import Database, Duplicate, Row, Transaction
 from cvmd.store.products import ProductRows
 from cvmd.store.revocation import revoke
-from cvmd.store.schema import NOW, accounts, attempts, certificates, devices, given, issuances, products
+from cvmd.store.schema import NOW, accounts, attempts, breakers, certificates, devices, given, issuances, products
+from cvmd.store.steps import TO_CREATE
 
 _SERIAL = re.compile(rb"[A-Za-z0-9:_.-]{1,64}")
 _THING = re.compile(r"[A-Za-z0-9:_-]{1,128}")
@@ -151,6 +153,26 @@ _SET_WINDOW = (
     .values(reissue_until_us=given("until_us"), updated_us=NOW)
 )
 # A claim has no place on a failed row; the state to resume in stays, so that SQL's order of assignment is no matter.
+_GO_NOW = (
+    update(issuances)
+    .where(
+        issuances.c.device_id == given("device"),
+        issuances.c.state.in_((*TO_CREATE, State.CREATED, State.ACKED)),
+        issuances.c.claim.is_(None),
+    )
+    .values(not_before_us=NOW)
+)
+_OF_DEVICE = devices.c.id == given("device")
+_TRY_NOW = (
+    update(breakers)
+    .where(
+        FAILING,
+        breakers.c.account_id
+        == select(products.c.account_id).join_from(products, devices).where(_OF_DEVICE).scalar_subquery(),
+        or_(breakers.c.policy == "", breakers.c.policy == select(devices.c.policy).where(_OF_DEVICE).scalar_subquery()),
+    )
+    .values(until_us=NOW)
+)
 _RETRY = (
     update(issuances)
     .where(issuances.c.id == given("issuance"), issuances.c.state == State.FAILED)
@@ -260,17 +282,30 @@ class DeviceRows:
         self._database.transaction(work)
 
     def retry(self, serial: bytes) -> None:
-        """Carry a failed issuance on where it stopped, once what was wrong with it is mended."""
+        """Carry a failed issuance on where it stopped, once what was wrong with it is mended; one that waits, now."""
         device_id, _ = self._find(serial)
         failed = self._database.statement(lambda t: t.row(_FAILED, device=device_id))
         if failed is None:
-            raise ConfigError(f"device {serial.decode()}: nothing of it has failed; see `cvmd devices show`")
+            self._hurry(serial, device_id)
+            return
 
         def work(t: Transaction) -> None:
             if t.change(_RETRY, issuance=failed[0]):
                 self._trail.add(t, device_id, AuditEvent.RETRIED)
 
         self._database.transaction(work)
+
+    def _hurry(self, serial: bytes, device_id: int) -> None:
+        """End the rest that its row has, and the breakers that it is behind: it is their trial."""
+
+        def work(t: Transaction) -> bool:
+            waits = t.change(_GO_NOW, device=device_id) > 0
+            if waits:
+                t.change(_TRY_NOW, device=device_id)
+            return waits
+
+        if not self._database.transaction(work):
+            raise ConfigError(f"device {serial.decode()}: nothing of it has failed or waits; see `cvmd devices show`")
 
     def revoke(self, serial: bytes) -> None:
         """End all that the device holds and all that is being made for it; disposal makes it so at AWS.

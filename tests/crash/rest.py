@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +33,7 @@ class Account:
 
     def at_rest(self, *devices: Device) -> Rest:
         """Of these devices, each done: invariants 1 to 6, as far as rows and AWS show them."""
-        for device in devices:
-            check_one_active(self._rig, device)
+        check_one_active(self._rig, devices)
         creates, attempts = self._counted()
         assert creates - self._creates <= attempts - self._attempts, "one Create an attempt"
         orphans = [each for each in _orphans(self._rig) if each["id"] not in self._orphans]
@@ -40,23 +41,24 @@ class Account:
         return Rest(creates - self._creates, len(devices), len(orphans))
 
 
-def check_one_active(rig: Rig, device: Device) -> None:
-    """One certificate is ACTIVE, at AWS and in the rows; the device has it, as it was delivered; its key is wiped."""
-    own = rig.rows(
-        "SELECT i.state, i.sealed_escrow, LOWER(HEX(c.certificate_id)) AS certificate"
+def check_one_active(rig: Rig, devices: Sequence[Device]) -> None:
+    """Each has one ACTIVE certificate, at AWS and in the rows, and has it as it was delivered; its key is wiped."""
+    in_rows = defaultdict(list)
+    for row in rig.rows(
+        "SELECT d.serial, i.state, i.sealed_escrow, LOWER(HEX(c.certificate_id)) AS certificate"
         " FROM devices d JOIN issuances i ON i.device_id = d.id JOIN certificates c ON c.issuance_id = i.id"
-        f" WHERE d.serial = '{device.serial}' AND c.status = 'active'"
-    )
-    assert own == [{"state": "active", "sealed_escrow": None, "certificate": device.certificate_id}], device.told
-    assert device.bundles <= {device.bundle_id}, "what was delivered in part is what was delivered in the end"
-    active = [
-        each
-        for each in rig.aws.state()["certificates"]
-        if each["status"] == "ACTIVE" and device.thing in each["things"]
-    ]
-    assert [(each["id"], each["things"], each["policies"]) for each in active] == [
-        (device.certificate_id, [device.thing], [device.policy])
-    ]
+        " WHERE c.status = 'active'"
+    ):
+        in_rows[row.pop("serial").decode()].append(row)
+    at_aws = defaultdict(list)
+    for each in rig.aws.state()["certificates"]:
+        if each["status"] == "ACTIVE":
+            at_aws[tuple(each["things"])].append((each["id"], each["policies"]))
+    for device in devices:
+        row = {"state": "active", "sealed_escrow": None, "certificate": device.certificate_id}
+        assert in_rows[device.serial] == [row], device.told
+        assert at_aws[device.thing,] == [(device.certificate_id, [device.policy])], device.told
+        assert device.bundles <= {device.bundle_id}, "what was delivered in part is what was delivered in the end"
 
 
 def _orphans(rig: Rig) -> list[dict[str, Any]]:

@@ -45,12 +45,12 @@ _one_asks = threading.Lock()
 """multiprocessing takes a child's status once: of two threads that ask at a time one would get another answer."""
 
 
-def wait_until(holds: Callable[[], Any], what: str) -> Any:
+def wait_until(holds: Callable[[], Any], what: str, *, pause_s: float = 0.01) -> Any:
     """What `holds` returns once it is true; the test fails if that takes too long."""
     deadline = time.monotonic() + WITHIN_S
     while not (answer := holds()):
         assert time.monotonic() < deadline, what
-        time.sleep(0.01)
+        time.sleep(pause_s)
     return answer
 
 

@@ -129,6 +129,16 @@ def test_a_policy_that_is_there_again_lets_its_devices_go_on_by_themselves(bench
     assert (bench.scene.now(row.serial).state, opened(bench)) == (State.OFFERED, [])
 
 
+def test_the_operator_s_retry_ends_the_rest(bench: Bench) -> None:
+    row = bench.scene.queued()
+    bench.plain.policy_exists = lambda *_: False
+    bench.carry(row)
+    assert bench.scene.store.due(9) == []
+    bench.scene.admin.retry(row.serial)
+    (trial,) = bench.scene.store.due(9)
+    assert (trial.id, trial.trial) == (row.id, True)
+
+
 def test_a_policy_that_vanished_before_attaching_is_asked_for_again(bench: Bench) -> None:
     worker = bench.worker()
     bench.issuer.raises("attach_policy", an_error(IssuerFault.POLICY_MISSING))

@@ -19,22 +19,22 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "policy", "status", "retry_s"),
+    ("fault", "policy", "status", "stage", "retry_s"),
     [
-        ("account", "", Status.BACKEND, 200),
-        ("unreachable", "", Status.BACKEND, 200),
-        ("unknown", "", Status.BACKEND, 200),
-        ("quota", "", Status.QUOTA, 3600),
-        ("policy-missing", "policy", Status.MAPPING, 300),
+        ("account", "", Status.BACKEND, Stage.CREATE, 200),
+        ("unreachable", "", Status.BACKEND, Stage.CREATE, 200),
+        ("unknown", "", Status.BACKEND, Stage.CREATE, 200),
+        ("quota", "", Status.QUOTA, Stage.CREATE, 3600),
+        ("policy-missing", "policy", Status.MAPPING, Stage.ATTACH, 300),
     ],
 )
 def test_what_holds_up_more_than_one_is_told_at_once_and_the_row_stays(
-    database: Database, fault: str, policy: str, status: Status, retry_s: int
+    database: Database, fault: str, policy: str, status: Status, stage: Stage, retry_s: int
 ) -> None:
     async def test(node: Node) -> None:
         node.store.trip(1, policy, fault, "", lambda _: 200.0, trial=False)
         answer = await (await node.known()).ask(proof())
-        assert refused(answer) == (status, Stage.QUEUE)
+        assert refused(answer) == (status, stage)
         assert isinstance(answer, Refusal)
         assert retry_s - 2 <= answer.retry_s <= retry_s
         assert (await node.queued()).state is State.QUEUED

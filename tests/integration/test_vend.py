@@ -84,7 +84,8 @@ def test_inv9_a_mapping_that_aws_does_not_know(stack: Stack, missing: str, statu
     line = wait_for_line(stack, "SN-1")
     assert "AWS IoT has no such " + missing in line["reason"]
     assert "not-there" in stack.cvmd("devices", "show", "SN-1").stdout
-    # The operator does what the log says, and the very certificate that was made goes on.
+    # The operator does what the log says. A missing policy has cost no certificate; that of a missing thing goes on.
+    assert stack.aws.calls("CreateCertificateFromCsr") == (missing == "thing")
     (stack.aws.seed_things if missing == "thing" else stack.aws.seed_policies)(["not-there"])
     stack.cvmd("devices", "retry", "SN-1")
     assert vend_in_memory(options)[0].exit_code is Exit.DONE

@@ -1,0 +1,72 @@
+"""The daemon is killed whenever it may be, while devices come that ask until they are done."""
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from signal import SIGKILL
+
+import pytest
+from rest import Account
+from rig import Device, Print, Rig, wait_until
+
+AT_ONCE = 20
+LONGEST_LIFE_S = 1.0
+
+
+class Fleet:
+    """Devices of both products, new ones as long as kills go on. Safe to use from many threads."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self._devices = self._enrolled()
+        self._next = threading.Lock()
+        self.closed = False
+        self.used: list[Device] = []
+
+    def _enrolled(self) -> Iterator[Device]:
+        for product in cycle(("ec", "csr")):
+            yield from self._rig.enrol(AT_ONCE, product)
+
+    def __iter__(self) -> Iterator[Device]:
+        while not self.closed:
+            with self._next:
+                device = next(self._devices)
+                self.used.append(device)
+            yield device
+
+
+def vend_all(rig: Rig, fleet: Fleet) -> None:
+    """Device after device, each until it is done."""
+    for device in fleet:
+        wait_until(lambda asks=device: asks.ask(rig.port), f"{device.serial} is done", pause_s=0.05)
+
+
+@pytest.mark.parametrize(
+    "kills", [20, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)])], ids=["20", "200"]
+)
+def test_inv1_inv4_inv5_killed_at_random_times(rig: Rig, counts: Print, kills: int) -> None:
+    seed = random.randrange(1 << 32)
+    lives = random.Random(seed)
+    account = Account(rig)
+    fleet = Fleet(rig)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        rig.start_daemon()
+        vends = [pool.submit(vend_all, rig, fleet) for _ in range(AT_ONCE)]
+        try:
+            for _ in range(kills):
+                time.sleep(lives.uniform(0, LONGEST_LIFE_S))
+                assert rig.daemon is not None
+                rig.daemon.end(SIGKILL)
+                rig.start_daemon()
+        finally:
+            fleet.closed = True
+        for vended in vends:
+            vended.result()
+    rest = account.at_rest(*fleet.used)
+    counts(
+        f"killed at random (seed {seed}): {kills} kills, {AT_ONCE} devices at once, {rest.creates} Creates,"
+        f" {rest.active} ACTIVE, {rest.orphans} orphans"
+    )
