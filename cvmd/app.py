@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from functools import cache, partial
@@ -28,6 +29,8 @@ from cvmd.listener import Listener
 from cvmd.model import Account, KeySource
 from cvmd.node import node_id
 from cvmd.ports import NODE_PREFIX, StoreDown
+from cvmd.reconcile import Reconciliation, Remedies, pacer
+from cvmd.reconciler import Reconciler
 from cvmd.sealing import Sealer, load_master_key
 from cvmd.store import AdminStore, Database, Store, Trail, check_schema
 from cvmd.threads import Pool
@@ -81,7 +84,7 @@ class Node:
         db = Pool("database", config.database.pool)
         stack.callback(db.close)
         self._changes = Changes(store, db, poll_s=config.worker.poll_ms / 1000)
-        issuer = _issuer(config)
+        issuer = aws_iot(config)
         self._worker = _worker(config, store, issuer, sealer, self._changes, node, predecessor)
         stack.callback(self._worker.close)
         self._disposer = Disposer(
@@ -91,6 +94,13 @@ class Node:
             node=node,
         )
         stack.callback(self._disposer.close)
+        broken_off = threading.Event()
+        may = Remedies(store.retire_orphan, store.dispose_of_again, unattended=True)
+        pause = pacer(config.reconcile.calls_per_s, broken_off)
+        reconciliation = Reconciliation(store, issuer, sealer.owns_subject, may, pause=pause)
+        every_s = 3600 * config.reconcile.every_h
+        self._reconciler = Reconciler(store, reconciliation.run, every_s=every_s, broken_off=broken_off)
+        stack.callback(self._reconciler.close)
         services = Services(
             store=store,
             db=db,
@@ -137,6 +147,7 @@ class Node:
             self._listener.run(),
             self._worker.run(),
             self._disposer.run(),
+            self._reconciler.run(),
             self._changes.run(),
             self._feed_watchdog(),
         ]
@@ -153,6 +164,7 @@ class Node:
         self._changes.drain()
         self._worker.stop()
         self._disposer.stop()
+        self._reconciler.stop()
         cut = await self._listener.drain(drain_s)
         left = await self._worker.finish(drain_s)
         logs.canonical("stopped", connections_cut=cut, issuances_left=left)
@@ -175,7 +187,8 @@ def _check_database(database: Database, sealer: Sealer) -> None:
         )
 
 
-def _issuer(config: Config) -> AwsIot:
+def aws_iot(config: Config) -> AwsIot:
+    """The issuer that this configuration names."""
     aws = config.aws
     return AwsIot(
         AwsSettings(

@@ -158,6 +158,13 @@ class Disposal(Struct, frozen=True, forbid_unknown_fields=True):
     poll_s: Annotated[float, Meta(gt=0, le=3600, description="between looks at the database")] = 5.0
 
 
+class Reconcile(Struct, frozen=True, forbid_unknown_fields=True):
+    """AWS's inventory held against the rows, by one node for all; `cvmd reconcile` does it at once, and more."""
+
+    every_h: Annotated[float, Meta(ge=0, le=24 * 366, description="hours; 0: never")] = 24.0
+    calls_per_s: Annotated[float, Meta(gt=0, le=100, description="of AWS's quota of 10 for each kind of call")] = 5.0
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """The log, on stderr."""
 
@@ -179,6 +186,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     aws: Aws = field(default_factory=Aws)
     worker: Worker = field(default_factory=Worker)
     disposal: Disposal = field(default_factory=Disposal)
+    reconcile: Reconcile = field(default_factory=Reconcile)
     log: Log = field(default_factory=Log)
 
     def __post_init__(self) -> None:

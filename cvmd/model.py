@@ -264,6 +264,33 @@ class DescribedCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownCertificate:
+    """A row of `certificates` with what reconcile compares of it with AWS's."""
+
+    certificate_id: bytes
+    status: CertificateStatus
+    serial: bytes | None
+    issuance_state: State | None
+    """Of the issuance that it was made for; None: it has none, or another one by now."""
+    settled: bool
+    """Nothing about it has changed for some minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Whose a certificate is that is in no row of `certificates`, and how that is known."""
+
+    issuance_id: int | None
+    device_id: int | None
+    serial: bytes | None
+    proof: str
+    """attempt: its key, and the time of an attempt; subject: the name in it, which only our master key gives;
+    thing: it is attached to the thing of a device, and may yet be anybody's."""
+    in_flight: bool
+    """An attempt that may have made it is still open: its worker will record it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Breaker:
     """Why an account's calls rest, or those that need one policy of it, and until when."""
 

@@ -8,18 +8,20 @@ that finds no row is an answer (False or None), never an error. "now" is the dat
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cvmd.model import (
     Account,
+    Attribution,
     Certificate,
     Created,
     DescribedCertificate,
     Fault,
     Issuance,
     KeyPair,
+    KnownCertificate,
     Line,
     ListedCertificate,
     Offer,
@@ -177,6 +179,34 @@ class WorkerStore(BreakerStore, Protocol):
 
     def remember_endpoint(self, account_id: int, data_endpoint: str) -> None:
         """Keep DescribeEndpoint's answer, which never changes."""
+
+
+class ReconcileStore(Protocol):
+    """What a reconciliation asks of the rows, and what it changes."""
+
+    def known(self, certificate_ids: Sequence[bytes]) -> Mapping[bytes, KnownCertificate]:
+        """The rows of these certificates, by id. One query."""
+
+    def attribute(self, found: DescribedCertificate, uid: bytes | None) -> Attribution | None:
+        """Whose it is by its key, or by the issuance uid that its subject names; None: not provably ours."""
+
+    def device_of_thing(self, account_id: int, things: Sequence[str]) -> Attribution | None:
+        """The device that one of these things is mapped to, if there is exactly one."""
+
+    def expected(self, account_id: int, after: int, limit: int) -> Sequence[tuple[int, bytes, bytes | None]]:
+        """(row, certificate id, serial) of the account's certificates that AWS must have, by row, after that row."""
+
+    def mapped_things(self, account_id: int, after: str, limit: int) -> Sequence[str]:
+        """The things of the account's devices, but of products that share them, in their order, after that one."""
+
+    def retire_orphan(self, account: Account, found: DescribedCertificate, whose: Attribution) -> bool:
+        """Its row, retiring (orphan). False: it has a row by now, or an attempt may have it in hand."""
+
+    def dispose_of_again(self, certificate_id: bytes) -> bool:
+        """A retiring or deleted one that AWS has ACTIVE, or has still: its disposal begins anew."""
+
+    def adopt(self, account: Account, found: DescribedCertificate, whose: Attribution) -> bool:
+        """Its row, ACTIVE; all else of its device ends. False: it has a row by now, or one is being made."""
 
 
 class DisposalStore(Protocol):

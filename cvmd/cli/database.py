@@ -15,12 +15,12 @@ from cvmd.store import AdminStore, Database, Trail, check_schema
 
 
 @contextmanager
-def open_database(settings: Config) -> Iterator[Database]:
+def open_database(settings: Config, *, pool: int = 1) -> Iterator[Database]:
     """The database that `settings` name, whatever is in it."""
     database = Database(
         settings.database.url,
         password=settings.database.password(),
-        pool=1,
+        pool=pool,
         timeout_s=settings.database.timeout_s,
     )
     try:
@@ -44,11 +44,17 @@ def admin_store(settings: Config) -> Iterator[AdminStore]:
 @contextmanager
 def deciding_store(settings: Config) -> Iterator[AdminStore]:
     """The same for what decides on credentials: each decision is written down in the operator's name."""
-    with open_database(settings) as database:
+    with deciding_database(settings) as (database, _, trail), _refusals():
+        yield AdminStore(database, trail)
+
+
+@contextmanager
+def deciding_database(settings: Config, *, pool: int = 1) -> Iterator[tuple[Database, Sealer, Trail]]:
+    """A migrated database, its sealer, and the trail of the operator."""
+    with open_database(settings, pool=pool) as database:
         check_schema(database)
         sealer = checked_sealer(settings, AdminStore(database))
-        with _refusals():
-            yield AdminStore(database, Trail(sealer.audit_mac, f"operator:{_login_name()}"))
+        yield database, sealer, Trail(sealer.audit_mac, f"operator:{_login_name()}")
 
 
 @contextmanager

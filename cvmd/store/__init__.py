@@ -7,11 +7,12 @@ from cvmd.store.devices import DeviceEvents
 from cvmd.store.disposal import DisposalSteps
 from cvmd.store.due import DueRows
 from cvmd.store.engine import Database
+from cvmd.store.inventory import Inventory
 from cvmd.store.issuances import WorkerSteps
 from cvmd.store.takeover import TakeOver
 
 __all__ = ["AdminStore", "Database", "Store", "Trail", "check_schema", "migrate", "status"]
 
 
-class Store(DeviceEvents, WorkerSteps, DueRows, TakeOver, DisposalSteps):
-    """cvmd.ports.VendingStore, WorkerStore and DisposalStore on one database."""
+class Store(DeviceEvents, WorkerSteps, DueRows, TakeOver, DisposalSteps, Inventory):
+    """cvmd.ports.VendingStore, WorkerStore, DisposalStore and ReconcileStore on one database."""

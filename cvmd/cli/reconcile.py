@@ -1,0 +1,181 @@
+"""`cvmd reconcile`: what AWS has, held against the rows; a look, unless it is told to mend."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from cvmd import config
+from cvmd.cli.common import Exit, Refused, Subparsers, add_json, add_verb
+from cvmd.cli.database import deciding_database
+from cvmd.cli.output import print_json, print_table
+from cvmd.config import Config
+from cvmd.disposal import DisposalSettings, Disposer
+from cvmd.errors import IssuerError
+from cvmd.model import Account, CertificateStatus
+from cvmd.ports import Issuer
+from cvmd.reconcile import TO_DO, Finding, Kind, Reconciliation, Remedies, Report, only, pacer
+from cvmd.store import Store
+
+_DISPOSE_WITHIN_S: Final = 120.0
+_LOOK_S: Final = 0.2
+_AGAIN_AT_MOST: Final = 200
+"""Certificates whose end is waited for in one question."""
+
+
+def add_to(nouns: Subparsers) -> None:
+    """No verb: there is one thing to do."""
+    verb = add_verb(
+        nouns, "reconcile", _reconcile,
+        "compare AWS's certificates with the rows, and print what does not fit; exit code 1 if something remains",
+    )  # fmt: skip
+    verb.add_argument("--account", metavar="NAME", help="only this one (all)")
+    verb.add_argument("--apply", action="store_true", help="delete what is provably ours and in no row")
+    verb.add_argument(
+        "--adopt", nargs="*", type=_certificate_id, metavar="ID",
+        help="take up the ACTIVE certificates that are in no row, as after a restore; of more on a thing, name one",
+    )  # fmt: skip
+    verb.add_argument("--deep", action="store_true", help="also look for things with more than one ACTIVE certificate")
+    verb.add_argument(
+        "--rate", type=_rate, metavar="CALLS", help="calls to AWS a second (reconcile.calls_per_s); AWS's quota is 10"
+    )
+    add_json(verb)
+
+
+def _certificate_id(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no certificate id: 64 hexadecimal digits")
+    return text
+
+
+def _rate(text: str) -> float:
+    try:
+        calls = float(text)
+    except ValueError:
+        calls = 0.0
+    if not 0 < calls <= 100:  # as reconcile.calls_per_s
+        raise argparse.ArgumentTypeError(f"{text!r}: must be above 0 and at most 100")
+    return calls
+
+
+def _reconcile(arguments: argparse.Namespace) -> Exit:
+    # Only here: boto3 would double the time of every other command.
+    from cvmd import app
+
+    settings = config.load(arguments.config)
+    issuer = app.aws_iot(settings)
+    with deciding_database(settings, pool=1 + settings.disposal.concurrency) as (database, sealer, trail):
+        store = Store(database, trail)
+        run = Reconciliation(
+            store, issuer, sealer.owns_subject, _remedies(store, arguments),
+            pause=pacer(arguments.rate or settings.reconcile.calls_per_s, threading.Event()), progress=_progress,
+        )  # fmt: skip
+        reports = [_one(run, it, deep=arguments.deep) for it in _accounts(store, arguments.account)]
+        ended = [it for report in reports for it in report.findings if it.mended and it.kind is not Kind.UNKNOWN_ACTIVE]
+        left = _dispose(store, issuer, settings, [bytes.fromhex(it.name) for it in ended])
+    _print(reports, as_json=arguments.json)
+    if left:
+        print(f"cvmd: {left} certificates are still on their way out; the daemon goes on", file=sys.stderr)
+    return Exit.REFUSED if left or any(it.remain for it in reports) else Exit.DONE
+
+
+def _remedies(store: Store, arguments: argparse.Namespace) -> Remedies:
+    may = Remedies(store.retire_orphan, store.dispose_of_again) if arguments.apply else Remedies()
+    if arguments.adopt is None:
+        return may
+    adopt = only(arguments.adopt, store.adopt) if arguments.adopt else store.adopt
+    return Remedies(may.retire_orphan, may.dispose_of_again, adopt)
+
+
+def _accounts(store: Store, name: str | None) -> Sequence[Account]:
+    known = store.accounts()
+    chosen = [it for it in known if name in (None, it.name)]
+    if not chosen:
+        raise Refused(f"there is no account {name!r}; known: {', '.join(it.name for it in known)}")
+    return chosen
+
+
+def _one(run: Reconciliation, account: Account, *, deep: bool) -> Report:
+    try:
+        return run.run(account, deep=deep)
+    except IssuerError as error:
+        raise Refused(f"account {account.name}: AWS IoT: {error}; what was mended so far stays so") from None
+    finally:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)
+
+
+def _progress(report: Report) -> None:
+    if sys.stderr.isatty():
+        text = f"\r{report.account}: {report.listed} certificates, {len(report.findings)} findings"
+        print(text, end="", file=sys.stderr, flush=True)
+
+
+def _dispose(store: Store, issuer: Issuer, settings: Config, certificate_ids: Sequence[bytes]) -> int:
+    """See them through to their deletion at AWS; how many are not, after a while."""
+    disposer = Disposer(
+        store,
+        issuer,
+        DisposalSettings(settings.disposal.concurrency, settings.worker.lease_s, settings.disposal.poll_s),
+        node=os.urandom(16),
+    )
+    until_s = time.monotonic() + _DISPOSE_WITHIN_S
+    left = list(certificate_ids)
+    try:
+        while left and time.monotonic() < until_s:
+            if not asyncio.run(disposer.round()):
+                time.sleep(_LOOK_S)
+            known = store.known(left[:_AGAIN_AT_MOST])
+            gone = {it.certificate_id for it in known.values() if it.status is not CertificateStatus.RETIRING}
+            left = [it for it in left if it not in gone]
+    finally:
+        disposer.close()
+    return len(left)
+
+
+def _print(reports: Sequence[Report], *, as_json: bool) -> None:
+    if as_json:
+        print_json([_document(it) for it in reports])
+        return
+    print_table(
+        ("account", "certificates", "foreign", "in flight", "findings", "remain"),
+        ([it.account, it.listed, it.foreign, it.in_flight, len(it.findings), it.remain] for it in reports),
+    )
+    if any(it.findings for it in reports):
+        print_table(
+            ("account", "finding", "certificate or thing", "serial", "detail", "to do"),
+            (
+                [it.account, each.kind, each.name, _serial(each), each.detail, _to_do(each)]
+                for it in reports
+                for each in it.findings
+            ),
+        )
+
+
+def _document(report: Report) -> dict[str, object]:
+    return {
+        "account": report.account, "certificates": report.listed, "foreign": report.foreign,
+        "in_flight": report.in_flight,
+        "findings": [
+            {
+                "kind": it.kind, "name": it.name, "serial": _serial(it), "detail": it.detail, "mended": it.mended,
+                "to_do": None if it.mended else TO_DO[it.kind],
+            }
+            for it in report.findings
+        ],
+    }  # fmt: skip
+
+
+def _serial(finding: Finding) -> str | None:
+    return None if finding.serial is None else finding.serial.decode("ascii", "backslashreplace")
+
+
+def _to_do(finding: Finding) -> str:
+    return "mended" if finding.mended else TO_DO[finding.kind]
