@@ -87,7 +87,7 @@ class Breakers:
             self._on_closed()
 
     def failed(self, issuance: Issuance, error: IssuerError) -> float:
-        """A call for it failed: the seconds that the issuance itself is to wait."""
+        """A call for it failed: the seconds that the issuance itself is to wait; 0 where a breaker holds it back."""
         account, fault = issuance.account, error.fault
         rest = RESTS.get(fault)
         if rest is None or not rest.shared or fault is IssuerFault.POLICY_MISSING:
@@ -98,12 +98,13 @@ class Breakers:
             self._unknown[account.id] = self._unknown.get(account.id, 0) + 1
             if self._unknown[account.id] < UNKNOWN_IN_A_ROW:
                 return rest.first_s
-        if rest.shared:
-            missing = issuance.policy if fault is IssuerFault.POLICY_MISSING else ""
-            self._policies.pop((account.id, missing), None)
-            if self._store.trip(account.id, missing, fault, str(error), rest.after_s, trial=issuance.trial):
-                log.error("%s: its issuances wait (%s): %s", _named(issuance, missing), fault, error)
-        return rest.first_s
+        if not rest.shared:
+            return rest.first_s
+        missing = issuance.policy if fault is IssuerFault.POLICY_MISSING else ""
+        self._policies.pop((account.id, missing), None)
+        if self._store.trip(account.id, missing, fault, str(error), rest.after_s, trial=issuance.trial):
+            log.error("%s: its issuances wait (%s): %s", _named(issuance, missing), fault, error)
+        return 0.0
 
 
 def _named(issuance: Issuance, policy: str) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from cvmd.breakers import Breakers
+from cvmd.breakers import RESTS, Breakers
 from cvmd.errors import IssuerError, IssuerFault
 from cvmd.issuance import Step, backoff_s, fault_of, next_step
 from cvmd.model import Account, Created, Fault, Issuance, KeySource, Outcome, State
@@ -355,7 +355,7 @@ class Worker:
         fault = fault_of(error.fault, issuance.state)
         if hold is None:  # DescribeEndpoint, GetPolicy: nothing is claimed yet
             log.warning("issuance %d waits: %s", issuance.id, error)
-            return wait_s or _INTERNAL_ERROR_REST_S
+            return wait_s if error.fault in RESTS else _INTERNAL_ERROR_REST_S
         if fault is not None:
             self._fail(issuance, hold.claim.id, fault, str(error))
         else:

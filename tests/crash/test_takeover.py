@@ -8,7 +8,7 @@ from rest import Account
 from rig import Rig, wait_until
 
 
-@pytest.mark.parametrize("step", ["create/1", "record_created/1", "attach_policy/1", "activate/1"])
+@pytest.mark.parametrize("step", ["create#1", "record_created#1", "attach_policy#1", "activate#1"])
 def test_inv5_the_next_process_of_a_node_goes_on_at_once(rig: Rig, step: str) -> None:
     state = rig.directory / "state"
     state.mkdir(exist_ok=True)

@@ -137,7 +137,7 @@ def test_a_create_that_had_no_effect_is_sent_again_with_the_same_key(bench: Benc
     bench.issuer.raises("create", an_error(fault))
     waiting = bench.carry(bench.scene.queued())
     assert (waiting.state, waiting.claim, waiting.unknown_attempts) == (State.INTENT, None, 0)
-    assert waiting.not_before_us > bench.now_us(waiting)
+    assert bench.scene.store.due(9) == []
     row = bench.carry_later(waiting)
     assert row.state is State.OFFERED
     assert (row.csr_der, row.sealed_escrow) == (waiting.csr_der, waiting.sealed_escrow)
@@ -228,7 +228,7 @@ def test_attaching_is_repeated_without_another_create(bench: Bench, call: str, f
     bench.issuer.raises(call, an_error(fault))
     waiting = bench.carry(bench.scene.queued())
     assert (waiting.state, waiting.claim) == (State.CREATED, None)
-    assert waiting.not_before_us > bench.now_us(waiting)
+    assert bench.scene.store.due(9) == []
     row = bench.carry_later(waiting)
     assert (row.state, row.certificate_id) == (State.OFFERED, waiting.certificate_id)
     assert bench.log[0] == "take"
@@ -300,7 +300,7 @@ def test_an_activation_that_failed_is_repeated(bench: Bench, fault: IssuerFault)
     bench.issuer.raises("activate", an_error(fault))
     waiting = bench.carry(bench.scene.acked())
     assert (waiting.state, waiting.claim) == (State.ACKED, None)
-    assert waiting.not_before_us > bench.now_us(waiting)
+    assert bench.scene.store.due(9) == []
     assert bench.moved == []
     assert bench.carry_later(waiting).state is State.ACTIVE
 
