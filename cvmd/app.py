@@ -95,7 +95,7 @@ class Node:
         )
         stack.callback(self._disposer.close)
         broken_off = threading.Event()
-        may = Remedies(store.retire_orphan, store.dispose_of_again, unattended=True)
+        may = Remedies(store.retire_orphan, store.dispose_of, unattended=True)
         pause = pacer(config.reconcile.calls_per_s, broken_off)
         reconciliation = Reconciliation(store, issuer, sealer.owns_subject, may, pause=pause)
         every_s = 3600 * config.reconcile.every_h

@@ -269,11 +269,17 @@ class KnownCertificate:
 
     certificate_id: bytes
     status: CertificateStatus
+    issuance_id: int | None
+    device_id: int | None
     serial: bytes | None
     issuance_state: State | None
     """Of the issuance that it was made for; None: it has none, or another one by now."""
     settled: bool
     """Nothing about it has changed for some minutes."""
+    overdue: bool
+    """INACTIVE for good: its issuance is over, and it is on no way out."""
+    at_rest: bool
+    """Retiring, inert at AWS, and kept there for its grace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,8 +290,8 @@ class Attribution:
     device_id: int | None
     serial: bytes | None
     proof: str
-    """attempt: its key, and the time of an attempt; subject: the name in it, which only our master key gives;
-    thing: it is attached to the thing of a device, and may yet be anybody's."""
+    """attempt: its key, and the time of an attempt; subject: the name in it, which only our master key gives; row: it
+    has one; thing: it is attached to the thing of a device, and may yet be anybody's."""
     in_flight: bool
     """An attempt that may have made it is still open: its worker will record it."""
 

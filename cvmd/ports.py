@@ -8,7 +8,7 @@ that finds no row is an answer (False or None), never an error. "now" is the dat
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -191,10 +191,10 @@ class ReconcileStore(Protocol):
         """Whose it is by its key, or by the issuance uid that its subject names; None: not provably ours."""
 
     def device_of_thing(self, account_id: int, things: Sequence[str]) -> Attribution | None:
-        """The device that one of these things is mapped to, if there is exactly one."""
+        """The device that one of these things is mapped to, or that it is one of several. None: none of ours."""
 
-    def expected(self, account_id: int, after: int, limit: int) -> Sequence[tuple[int, bytes, bytes | None]]:
-        """(row, certificate id, serial) of the account's certificates that AWS must have, by row, after that row."""
+    def expected(self, account_id: int, after: int, limit: int) -> Sequence[tuple[int, bytes]]:
+        """(row, certificate id) of the account's certificates that AWS must have, by row, after that row."""
 
     def mapped_things(self, account_id: int, after: str, limit: int) -> Sequence[str]:
         """The things of the account's devices, but of products that share them, in their order, after that one."""
@@ -202,11 +202,20 @@ class ReconcileStore(Protocol):
     def retire_orphan(self, account: Account, found: DescribedCertificate, whose: Attribution) -> bool:
         """Its row, retiring (orphan). False: it has a row by now, or an attempt may have it in hand."""
 
-    def dispose_of_again(self, certificate_id: bytes) -> bool:
-        """A retiring or deleted one that AWS has ACTIVE, or has still: its disposal begins anew."""
+    def dispose_of(self, certificate_id: bytes) -> bool:
+        """What is over and at AWS still, or again: retiring or deleted, its disposal begins anew; INACTIVE and overdue,
+        it retires (expired). False: it is none of these any more."""
 
-    def adopt(self, account: Account, found: DescribedCertificate, whose: Attribution) -> bool:
-        """Its row, ACTIVE; all else of its device ends. False: it has a row by now, or one is being made."""
+    def rival(self, device_id: int) -> tuple[bytes, bool] | None:
+        """The certificate that the device uses by the rows, the one that it acknowledged last, and whether that one
+        is still to become ACTIVE."""
+
+    def adopt(self, account: Account, found: DescribedCertificate, whose: Attribution, rival: bytes | None) -> bool:
+        """Its row, ACTIVE; all else of its device ends. False: `rival` is another one by now, or a worker has one of
+        the device's issuances in hand."""
+
+    def supersede(self, account: Account, found: DescribedCertificate, whose: Attribution) -> bool:
+        """Its row, retiring (superseded). False: it has a row by now."""
 
 
 class DisposalStore(Protocol):
@@ -278,8 +287,10 @@ class Issuer(Protocol):
 
     # The inventory.
 
-    def certificates(self, account: Account) -> Iterator[Sequence[ListedCertificate]]:
-        """ListCertificates, page by page, the oldest first; each page is asked for when it is wanted."""
+    def certificates(
+        self, account: Account, marker: str | None = None
+    ) -> tuple[Sequence[ListedCertificate], str | None]:
+        """One page of ListCertificates, the oldest first, and the marker of the next; None: it was the last."""
 
     def describe(self, account: Account, certificate_id: bytes) -> DescribedCertificate | None:
         """DescribeCertificate; None if there is no such certificate."""

@@ -11,8 +11,8 @@ import threading
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from typing import Final, TypeVar
@@ -46,8 +46,10 @@ class Kind(StrEnum):
     """What can be wrong with a certificate."""
 
     ORPHAN = "orphan"
+    UNATTRIBUTED = "unattributed"
     UNKNOWN_ACTIVE = "unknown-active"
     REVIVED = "revived"
+    INERT = "inert"
     NOT_ACTIVE = "not-active"
     EARLY = "early"
     LOST = "lost"
@@ -56,10 +58,13 @@ class Kind(StrEnum):
 
 TO_DO: Final = {
     Kind.ORPHAN: "made for us and in no row: `cvmd reconcile --apply` deletes it",
+    Kind.UNATTRIBUTED: "on a device's thing, in no row, and it may be anybody's: delete it at AWS if nobody needs it",
     Kind.UNKNOWN_ACTIVE: "a device may use it, and no row knows it (a restored backup?): `cvmd reconcile --adopt ID`",
     Kind.REVIVED: "it was disposed of and is there again: `cvmd reconcile --apply` disposes of it",
+    Kind.INERT: "its issuance is over, and it is still there: `cvmd reconcile --apply` disposes of it",
     Kind.NOT_ACTIVE: "a row says that it is in use: make it ACTIVE at AWS, or `cvmd devices revoke` its device",
-    Kind.EARLY: "ACTIVE before its device acknowledged it: see who did that, and make it INACTIVE at AWS",
+    # Not made INACTIVE here: its device may be about to acknowledge it, and would be left without one.
+    Kind.EARLY: "ACTIVE and not acknowledged: after a restore `cvmd reconcile --adopt ID`, else find out who did that",
     Kind.LOST: "AWS has it no more: `cvmd devices revoke` its device, then `cvmd devices reissue`",
     Kind.MANY_ACTIVE: "the thing has more than one ACTIVE certificate: see which its device uses",
 }
@@ -102,14 +107,20 @@ class Remedies:
     """What may be done about a finding; each says whether it did it. By itself it leaves everything as it is."""
 
     retire_orphan: Callable[[Account, DescribedCertificate, Attribution], bool] = _leave
-    dispose_of_again: Callable[[bytes], bool] = _leave
-    adopt: Callable[[Account, DescribedCertificate, Attribution], bool] = _leave
+    dispose_of: Callable[[bytes], bool] = _leave
+    adopt: Callable[[Account, DescribedCertificate, Attribution, bytes | None], bool] = _leave
+    supersede: Callable[[Account, DescribedCertificate, Attribution], bool] = _leave
+    chosen: frozenset[str] = frozenset()
+    """What alone is to be taken up: certificate ids in hex, and serials. Empty: all."""
     unattended: bool = False
     """Nobody watches: only what an attempt proves, and what is old enough not to be in anybody's hands."""
 
 
 class Reconciliation:
-    """One account's run. Blocking; `pause` is called before each call to AWS, `progress` after each page."""
+    """One account's run. Blocking; `pause` is called before each call to AWS, `progress` after each page.
+
+    What is held on to, beside the findings: 8 bytes of each certificate that AWS has.
+    """
 
     def __init__(
         self,
@@ -131,87 +142,113 @@ class Reconciliation:
     def run(self, account: Account, *, deep: bool = False) -> Report:
         """Raises StoreDown, and IssuerError where AWS does not answer, also asked again."""
         report = Report(account.name)
-        seen = array("Q")  # heads of ids: 8 MB a million, and no two certificates share one
+        seen = array("Q")
+        suspects: list[tuple[bool, bytes]] = []
         for page in self._pages(account):
             known = self._store.known([it.certificate_id for it in page])
             for it in page:
                 row = known.get(it.certificate_id)
-                finding = self._compare(it, row) if row is not None else self._unknown(account, it, report)
-                if finding is not None:
-                    report.findings.append(finding)
+                if row is None:
+                    _add(report, self._unknown(account, it, report))
+                elif judge(it.status, row) is not None:
+                    suspects.append((it.status != "ACTIVE", it.certificate_id))
             seen.extend(_head(it.certificate_id) for it in page)
             report.listed += len(page)
             self._progress(report)
-        report.findings += self._lost(account, sorted(seen))
+        # Only now: what was found since may explain it, above all what was adopted in its place. ACTIVE ones first.
+        for _, certificate_id in sorted(suspects):
+            _add(report, self._confirmed(account, certificate_id))
+        for certificate_id in self._missing(account, array("Q", sorted(seen))):
+            _add(report, self._confirmed(account, certificate_id))
         if deep:
             report.findings += self._many_active(account)
         return report
 
     def _pages(self, account: Account) -> Iterator[Sequence[ListedCertificate]]:
-        pages = self._issuer.certificates(account)
-        while (page := self._ask(lambda: next(pages, None))) is not None:
+        marker: str | None = None
+        while True:
+            page, marker = self._ask(partial(self._issuer.certificates, account, marker))
             yield page
-
-    def _compare(self, listed: ListedCertificate, row: KnownCertificate) -> Finding | None:
-        """A certificate that both sides have. Whatever has just changed may have been asked for before that."""
-        if not row.settled:
-            return None
-        active = listed.status == "ACTIVE"
-        match row.status:
-            case CertificateStatus.ACTIVE | CertificateStatus.INACTIVE if listed.status not in _IN_USE[row.status]:
-                return _finding(Kind.NOT_ACTIVE, row, f"AWS has it {listed.status}")
-            case CertificateStatus.INACTIVE if active and row.issuance_state is not State.ACKED:
-                return _finding(Kind.EARLY, row, f"its issuance is {row.issuance_state or 'another'}")
-            case CertificateStatus.DELETED:
-                mended = self._remedies.dispose_of_again(row.certificate_id)
-                return _finding(Kind.REVIVED, row, "deleted, and still there", mended=mended)
-            case CertificateStatus.RETIRING if active:
-                mended = self._remedies.dispose_of_again(row.certificate_id)
-                return _finding(Kind.REVIVED, row, "retired, and ACTIVE", mended=mended)
-        return None
+            if marker is None:
+                return
 
     def _unknown(self, account: Account, listed: ListedCertificate, report: Report) -> Finding | None:
         """A certificate that is in no row."""
         if self._remedies.unattended and time.time() - listed.created_s < SETTLED_S:
             report.in_flight += 1
             return None
-        found = self._ask(lambda: self._issuer.describe(account, listed.certificate_id))
+        found = self._ask(partial(self._issuer.describe, account, listed.certificate_id))
         if found is None:  # deleted since it was listed
             return None
         whose = self._whose(account, found)
         if whose is None:
             report.foreign += 1
             return None
-        if whose.in_flight:
+        if self._store.known([found.certificate_id]):  # its attempt was open, or closed by what recorded it
+            return None
+        kind, mended = Kind.UNATTRIBUTED, False
+        if found.status == "ACTIVE":
+            kind, mended = Kind.UNKNOWN_ACTIVE, self._take_up(account, found, whose)
+        elif whose.in_flight:
             report.in_flight += 1
             return None
-        name = found.certificate_id.hex()
-        if found.status == "ACTIVE":
-            mended = self._remedies.adopt(account, found, whose)
-            return Finding(Kind.UNKNOWN_ACTIVE, name, whose.serial, f"ours by its {whose.proof}", mended)
-        may = not self._remedies.unattended or whose.proof == "attempt"
-        mended = may and self._remedies.retire_orphan(account, found, whose)
-        return Finding(Kind.ORPHAN, name, whose.serial, f"ours by its {whose.proof}, {found.status}", mended)
+        elif whose.proof != "thing":
+            may = not self._remedies.unattended or whose.proof == "attempt"
+            kind, mended = Kind.ORPHAN, may and self._remedies.retire_orphan(account, found, whose)
+        proof = f"{found.status}, {'attached to' if whose.proof == 'thing' else 'ours by'} its {whose.proof}"
+        return Finding(kind, found.certificate_id.hex(), whose.serial, proof, mended)
 
     def _whose(self, account: Account, found: DescribedCertificate) -> Attribution | None:
         uid = None if found.subject_cn is None else self._owns_subject(found.subject_cn)
         whose = self._store.attribute(found, uid)
-        # Of what is not ACTIVE the thing proves nothing, and nobody lives by it.
-        if found.status != "ACTIVE" or (whose is not None and whose.device_id is not None):
+        if whose is not None and whose.device_id is not None:
             return whose
-        things = self._ask(lambda: self._issuer.attached_things(account, found.arn))
-        return (self._store.device_of_thing(account.id, things) if things else None) or whose
+        things = self._ask(partial(self._issuer.attached_things, account, found.arn))
+        mapped = self._store.device_of_thing(account.id, things) if things else None
+        if whose is None or mapped is None:
+            return whose or mapped
+        return replace(whose, device_id=mapped.device_id, serial=mapped.serial)
 
-    def _lost(self, account: Account, seen: Sequence[int]) -> Iterator[Finding]:
-        """Rows whose certificate was not in the list; what was made since is asked for by itself."""
+    def _take_up(self, account: Account, found: DescribedCertificate, whose: Attribution) -> bool:
+        """ACTIVE, and its row does not say so. Of two, a device uses the newer one: the other one is superseded."""
+        chosen, serial = self._remedies.chosen, (whose.serial or b"").decode("ascii", "replace")
+        if whose.device_id is None or (chosen and chosen.isdisjoint((found.certificate_id.hex(), serial))):
+            return False
+        rival = self._store.rival(whose.device_id)
+        if rival is None:
+            return self._remedies.adopt(account, found, whose, None)
+        certificate_id, acked = rival
+        other = self._ask(partial(self._issuer.describe, account, certificate_id))
+        if other is not None and other.created_s > found.created_s:
+            if acked:  # it becomes ACTIVE any moment, and then supersedes this one
+                return False
+            if other.status == "ACTIVE":
+                return whose.proof != "thing" and self._remedies.supersede(account, found, whose)
+        return self._remedies.adopt(account, found, whose, certificate_id)
+
+    def _confirmed(self, account: Account, certificate_id: bytes) -> Finding | None:
+        """What is wrong with a certificate that has a row, asked of AWS and then of the row."""
+        found = self._ask(partial(self._issuer.describe, account, certificate_id))
+        row = self._store.known([certificate_id]).get(certificate_id)
+        kind = None if row is None else judge(None if found is None else found.status, row)
+        if row is None or kind is None:
+            return None
+        mended = False
+        if kind in (Kind.REVIVED, Kind.INERT):
+            mended = self._remedies.dispose_of(certificate_id)
+        elif kind is Kind.EARLY and found is not None:
+            whose = Attribution(row.issuance_id, row.device_id, row.serial, "row", in_flight=False)
+            mended = self._take_up(account, found, whose)
+        at_aws = "AWS has no such certificate" if found is None else f"AWS has it {found.status}"
+        state = "" if row.issuance_state is None else f", its issuance {row.issuance_state}"
+        return Finding(kind, certificate_id.hex(), row.serial, f"{at_aws}, the row {row.status}{state}", mended)
+
+    def _missing(self, account: Account, seen: Sequence[int]) -> Iterator[bytes]:
+        """Of the rows whose certificates AWS must have, those that it did not list: also what was made since."""
         after = 0
         while page := self._store.expected(account.id, after, _PAGE):
             after = page[-1][0]
-            for _, certificate_id, serial in page:
-                if _has(seen, _head(certificate_id)):
-                    continue
-                if self._ask(partial(self._issuer.describe, account, certificate_id)) is None:
-                    yield Finding(Kind.LOST, certificate_id.hex(), serial, "AWS has no such certificate", mended=False)
+            yield from (certificate_id for _, certificate_id in page if not _has(seen, _head(certificate_id)))
 
     def _many_active(self, account: Account) -> Iterator[Finding]:
         after = ""
@@ -219,22 +256,24 @@ class Reconciliation:
             after = page[-1]
             for thing in page:
                 active = self._active_on(account, thing)
-                if len(active) > 1:
-                    yield Finding(Kind.MANY_ACTIVE, thing, None, " ".join(active), mended=False)
+                known = self._store.known(active)
+                # The former one of a device that has just been given another is on its way out.
+                staying = [it for it in active if it not in known or known[it].status != CertificateStatus.RETIRING]
+                if len(staying) > 1:
+                    yield Finding(Kind.MANY_ACTIVE, thing, None, " ".join(it.hex() for it in staying), mended=False)
 
-    def _active_on(self, account: Account, thing: str) -> list[str]:
-        """Ids in hex. A certificate's id is the end of its ARN; other principals have none."""
+    def _active_on(self, account: Account, thing: str) -> list[bytes]:
+        """A certificate's id is the end of its ARN; other principals have none."""
         try:
-            principals = self._ask(lambda: self._issuer.thing_principals(account, thing))
+            principals = self._ask(partial(self._issuer.thing_principals, account, thing))
         except IssuerError as error:
             if error.fault is IssuerFault.THING_MISSING:
                 return []
             raise
-        ids = [arn.rpartition("/")[2] for arn in principals if ":cert/" in arn]
+        ids = [bytes.fromhex(arn.rpartition("/")[2]) for arn in principals if ":cert/" in arn]
         if len(ids) < 2:  # fewer than two are not many
             return ids
-        is_active = self._issuer.certificate_is_active
-        return [it for it in ids if self._ask(partial(is_active, account, bytes.fromhex(it)))]
+        return [it for it in ids if self._ask(partial(self._issuer.certificate_is_active, account, it))]
 
     def _ask(self, call: Callable[[], R]) -> R:
         """One call at the run's pace, again where the fault passes."""
@@ -252,6 +291,32 @@ class Reconciliation:
         return call()
 
 
+def judge(status: str | None, row: KnownCertificate) -> Kind | None:
+    """What is wrong with a certificate that has a row; `status`: AWS's, None if it is not there.
+
+    Nothing yet, where something has just changed: AWS may have been asked before that.
+    """
+    if not row.settled:
+        return None
+    living = row.status in _IN_USE
+    if status is None:
+        return Kind.LOST if living else None
+    if living and status not in _IN_USE[row.status]:
+        return Kind.NOT_ACTIVE
+    if row.status is CertificateStatus.INACTIVE:
+        if status == "ACTIVE":
+            return None if row.issuance_state is State.ACKED else Kind.EARLY
+        return Kind.INERT if row.overdue else None
+    if row.status is CertificateStatus.DELETED or (row.status is CertificateStatus.RETIRING and status == "ACTIVE"):
+        return Kind.REVIVED
+    return None
+
+
+def _add(report: Report, finding: Finding | None) -> None:
+    if finding is not None:
+        report.findings.append(finding)
+
+
 class BrokenOff(Exception):  # noqa: N818  # no error: it was asked to
     """The run was to end."""
 
@@ -267,17 +332,6 @@ def pacer(calls_per_s: float, broken_off: threading.Event) -> Callable[[], None]
         next_s = max(next_s, time.monotonic()) + 1 / calls_per_s
 
     return pause
-
-
-def only(chosen: Collection[str], adopt: Callable[[Account, DescribedCertificate, Attribution], bool]) -> Callable[
-    [Account, DescribedCertificate, Attribution], bool
-]:  # fmt: skip
-    """`adopt`, but of the certificates with these ids only."""
-    return lambda account, found, whose: found.certificate_id.hex() in chosen and adopt(account, found, whose)
-
-
-def _finding(kind: Kind, row: KnownCertificate, detail: str, *, mended: bool = False) -> Finding:
-    return Finding(kind, row.certificate_id.hex(), row.serial, detail, mended)
 
 
 def _head(certificate_id: bytes) -> int:

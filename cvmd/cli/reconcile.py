@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import re
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from cvmd import config
+from cvmd.cli import arguments as argument
 from cvmd.cli.common import Exit, Refused, Subparsers, add_json, add_verb
 from cvmd.cli.database import deciding_database
 from cvmd.cli.output import print_json, print_table
@@ -21,13 +22,13 @@ from cvmd.disposal import DisposalSettings, Disposer
 from cvmd.errors import IssuerError
 from cvmd.model import Account, CertificateStatus
 from cvmd.ports import Issuer
-from cvmd.reconcile import TO_DO, Finding, Kind, Reconciliation, Remedies, Report, only, pacer
+from cvmd.reconcile import TO_DO, Finding, Reconciliation, Remedies, Report, pacer
 from cvmd.store import Store
 
 _DISPOSE_WITHIN_S: Final = 120.0
 _LOOK_S: Final = 0.2
-_AGAIN_AT_MOST: Final = 200
-"""Certificates whose end is waited for in one question."""
+_AT_ONCE: Final = 200
+"""Certificates in one question."""
 
 
 def add_to(nouns: Subparsers) -> None:
@@ -39,20 +40,14 @@ def add_to(nouns: Subparsers) -> None:
     verb.add_argument("--account", metavar="NAME", help="only this one (all)")
     verb.add_argument("--apply", action="store_true", help="delete what is provably ours and in no row")
     verb.add_argument(
-        "--adopt", nargs="*", type=_certificate_id, metavar="ID",
-        help="take up the ACTIVE certificates that are in no row, as after a restore; of more on a thing, name one",
+        "--adopt", nargs="*", type=argument.serial, metavar="ID",
+        help="take up the ACTIVE certificates that no row has so, as after a restore: all, or these ids or serials",
     )  # fmt: skip
     verb.add_argument("--deep", action="store_true", help="also look for things with more than one ACTIVE certificate")
     verb.add_argument(
         "--rate", type=_rate, metavar="CALLS", help="calls to AWS a second (reconcile.calls_per_s); AWS's quota is 10"
     )
     add_json(verb)
-
-
-def _certificate_id(text: str) -> str:
-    if not re.fullmatch("[0-9a-f]{64}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no certificate id: 64 hexadecimal digits")
-    return text
 
 
 def _rate(text: str) -> float:
@@ -78,8 +73,8 @@ def _reconcile(arguments: argparse.Namespace) -> Exit:
             pause=pacer(arguments.rate or settings.reconcile.calls_per_s, threading.Event()), progress=_progress,
         )  # fmt: skip
         reports = [_one(run, it, deep=arguments.deep) for it in _accounts(store, arguments.account)]
-        ended = [it for report in reports for it in report.findings if it.mended and it.kind is not Kind.UNKNOWN_ACTIVE]
-        left = _dispose(store, issuer, settings, [bytes.fromhex(it.name) for it in ended])
+        mended = [bytes.fromhex(it.name) for report in reports for it in report.findings if it.mended]
+        left = _dispose(store, issuer, settings, mended)
     _print(reports, as_json=arguments.json)
     if left:
         print(f"cvmd: {left} certificates are still on their way out; the daemon goes on", file=sys.stderr)
@@ -87,11 +82,12 @@ def _reconcile(arguments: argparse.Namespace) -> Exit:
 
 
 def _remedies(store: Store, arguments: argparse.Namespace) -> Remedies:
-    may = Remedies(store.retire_orphan, store.dispose_of_again) if arguments.apply else Remedies()
-    if arguments.adopt is None:
-        return may
-    adopt = only(arguments.adopt, store.adopt) if arguments.adopt else store.adopt
-    return Remedies(may.retire_orphan, may.dispose_of_again, adopt)
+    may = Remedies()
+    if arguments.apply:
+        may = replace(may, retire_orphan=store.retire_orphan, dispose_of=store.dispose_of)
+    if arguments.adopt is not None:
+        may = replace(may, adopt=store.adopt, supersede=store.supersede, chosen=frozenset(arguments.adopt))
+    return may
 
 
 def _accounts(store: Store, name: str | None) -> Sequence[Account]:
@@ -118,8 +114,8 @@ def _progress(report: Report) -> None:
         print(text, end="", file=sys.stderr, flush=True)
 
 
-def _dispose(store: Store, issuer: Issuer, settings: Config, certificate_ids: Sequence[bytes]) -> int:
-    """See them through to their deletion at AWS; how many are not, after a while."""
+def _dispose(store: Store, issuer: Issuer, settings: Config, mended: Sequence[bytes]) -> int:
+    """See what was mended through, also what an adopted one has replaced; how many of `mended` are left in the end."""
     disposer = Disposer(
         store,
         issuer,
@@ -127,17 +123,26 @@ def _dispose(store: Store, issuer: Issuer, settings: Config, certificate_ids: Se
         node=os.urandom(16),
     )
     until_s = time.monotonic() + _DISPOSE_WITHIN_S
-    left = list(certificate_ids)
+    left = list(mended)
     try:
         while left and time.monotonic() < until_s:
-            if not asyncio.run(disposer.round()):
+            if asyncio.run(disposer.round()):
+                continue
+            left = _on_their_way(store, left)
+            if left:
                 time.sleep(_LOOK_S)
-            known = store.known(left[:_AGAIN_AT_MOST])
-            gone = {it.certificate_id for it in known.values() if it.status is not CertificateStatus.RETIRING}
-            left = [it for it in left if it not in gone]
     finally:
         disposer.close()
     return len(left)
+
+
+def _on_their_way(store: Store, certificate_ids: Sequence[bytes]) -> list[bytes]:
+    """Those that are not deleted yet, nor inert in their grace, nor ACTIVE."""
+    left: list[bytes] = []
+    for start in range(0, len(certificate_ids), _AT_ONCE):
+        known = store.known(certificate_ids[start : start + _AT_ONCE]).values()
+        left += [it.certificate_id for it in known if it.status is CertificateStatus.RETIRING and not it.at_rest]
+    return left
 
 
 def _print(reports: Sequence[Report], *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ Each way out may be repeated: what is gone, or not attached any more, is done.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -84,15 +84,17 @@ class Inventory(Connection):
             "DeleteCertificate", account, lambda iot: iot.delete_certificate(certificateId=certificate_id.hex())
         )
 
-    def certificates(self, account: Account) -> Iterator[Sequence[ListedCertificate]]:
-        """ListCertificates, page by page, the oldest first; each page is asked for when it is wanted."""
+    def certificates(
+        self, account: Account, marker: str | None = None
+    ) -> tuple[Sequence[ListedCertificate], str | None]:
+        """One page of ListCertificates, the oldest first, and the marker of the next; None: it was the last."""
         operation = "ListCertificates"
-        pages = self._pages(
-            account, operation, "certificates", "nextMarker", "marker", IssuerFault.UNKNOWN,
-            lambda iot, page: iot.list_certificates(pageSize=PAGE, ascendingOrder=True, **page),
+        more: dict[str, Any] = {} if marker is None else {"marker": marker}
+        page, following = self._page(
+            account, operation, "certificates", "nextMarker", IssuerFault.UNKNOWN,
+            lambda iot: iot.list_certificates(pageSize=PAGE, ascendingOrder=True, **more),
         )  # fmt: skip
-        for page in pages:
-            yield [_listed(operation, each) for each in page]
+        return [_listed(operation, each) for each in page], following
 
     def describe(self, account: Account, certificate_id: bytes) -> DescribedCertificate | None:
         """DescribeCertificate; None if there is no such certificate."""
@@ -158,25 +160,26 @@ class Inventory(Connection):
         self, account: Account, operation: str, member: str, next_token: str, token: str, missing: IssuerFault,
         call: Callable[[IoTClient, dict[str, Any]], Any],
     ) -> list[Any]:  # fmt: skip
-        pages = self._pages(account, operation, member, next_token, token, missing, call)
-        return [each for page in pages for each in page]
-
-    def _pages(
-        self, account: Account, operation: str, member: str, next_token: str, token: str, missing: IssuerFault,
-        call: Callable[[IoTClient, dict[str, Any]], Any],
-    ) -> Iterator[list[Any]]:  # fmt: skip
-        """The pages of a list; `next_token` of an answer is `token` of the next request."""
+        """Of all pages; `next_token` of an answer is `token` of the next request."""
         more: dict[str, Any] = {}
+        found: list[Any] = []
         while True:
-            answer = self._call(operation, account, _with(call, more), missing=missing)
-            page = answer.get(member)
-            if not isinstance(page, list):
-                raise unbelievable(operation, f"the answer has no {member}")
-            yield page
-            following = answer.get(next_token)
-            if not following:
-                return
+            page, following = self._page(account, operation, member, next_token, missing, _with(call, more))
+            found += page
+            if following is None:
+                return found
             more = {token: following}
+
+    def _page(
+        self, account: Account, operation: str, member: str, next_token: str, missing: IssuerFault,
+        call: Callable[[IoTClient], Any],
+    ) -> tuple[list[Any], str | None]:  # fmt: skip
+        """One page of a list, and what the next request needs to go on; None: it was the last."""
+        answer = self._call(operation, account, call, missing=missing)
+        page, following = answer.get(member), answer.get(next_token)
+        if not isinstance(page, list) or not isinstance(following, str | None):
+            raise unbelievable(operation, f"the answer has no {member}")
+        return page, following or None
 
 
 def _with(call: Callable[[IoTClient, dict[str, Any]], Any], more: dict[str, Any]) -> Callable[[IoTClient], Any]:

@@ -1,6 +1,7 @@
 """What the daemon keeps: SQL lives here and nowhere else."""
 
 from cvmd.store.admin import AdminStore
+from cvmd.store.adoption import Adoption
 from cvmd.store.audit import Trail
 from cvmd.store.deployment import check_schema, migrate, status
 from cvmd.store.devices import DeviceEvents
@@ -9,10 +10,11 @@ from cvmd.store.due import DueRows
 from cvmd.store.engine import Database
 from cvmd.store.inventory import Inventory
 from cvmd.store.issuances import WorkerSteps
+from cvmd.store.leases import Leases
 from cvmd.store.takeover import TakeOver
 
 __all__ = ["AdminStore", "Database", "Store", "Trail", "check_schema", "migrate", "status"]
 
 
-class Store(DeviceEvents, WorkerSteps, DueRows, TakeOver, DisposalSteps, Inventory):
-    """cvmd.ports.VendingStore, WorkerStore, DisposalStore and ReconcileStore on one database."""
+class Store(DeviceEvents, WorkerSteps, DueRows, TakeOver, DisposalSteps, Inventory, Adoption, Leases):
+    """cvmd.ports.VendingStore, WorkerStore, DisposalStore and ReconcileStore on one database; and leases by name."""

@@ -1,25 +1,12 @@
-"""The rows as a reconciliation needs them: what AWS should have, whose an unknown certificate is, and what is done."""
+"""The rows as a reconciliation needs them: what AWS should have, and whose a certificate is that is in no row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import (
-    BigInteger,
-    Integer,
-    Select,
-    String,
-    and_,
-    exists,
-    func,
-    insert,
-    not_,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import BigInteger, Integer, Select, String, and_, exists, func, not_, or_, select, update
 
 from cvmd.model import (
     US,
@@ -35,9 +22,9 @@ from cvmd.model import (
 )
 from cvmd.store import rows
 from cvmd.store.audit import Trail, retired
-from cvmd.store.engine import Database, Duplicate, Transaction
-from cvmd.store.schema import NOW, accounts, attempts, certificates, devices, given, issuances, leases, products
-from cvmd.store.steps import CLOSED, FREE, RETIRED, UNCLAIMED, us
+from cvmd.store.engine import Database, Transaction
+from cvmd.store.schema import NOW, accounts, attempts, certificates, devices, given, issuances, products
+from cvmd.store.steps import CLOSED, RETIRED, UNCLAIMED, us
 
 _SETTLED_US: Final = 600 * US
 _CLOCKS_US: Final = 300 * US
@@ -48,28 +35,39 @@ _LAST_CHANGE = func.coalesce(
 )
 
 
+LIVING = certificates.c.status.in_((CertificateStatus.INACTIVE, CertificateStatus.ACTIVE))
+_LONG_AGO = NOW - _SETTLED_US
+# Deletion takes some seconds to be seen in the list, a change of an issuance no longer than its lease.
+_SETTLED = and_(_LAST_CHANGE < _LONG_AGO, or_(issuances.c.updated_us.is_(None), issuances.c.updated_us < _LONG_AGO))
+_OVER = or_(
+    issuances.c.id.is_(None),
+    issuances.c.state == State.CLOSED,
+    and_(issuances.c.state == State.OFFERED, issuances.c.expires_us < _LONG_AGO),
+)
+_AT_REST = and_(
+    certificates.c.status == CertificateStatus.RETIRING,
+    certificates.c.claim.is_(None),
+    certificates.c.disposal_attempts == 0,
+    certificates.c.not_before_us > NOW,
+)
+OF_ITS_ISSUANCE = and_(
+    issuances.c.id == certificates.c.issuance_id, issuances.c.certificate_id == certificates.c.certificate_id
+)
+
+
 @cache
 def _known(count: int) -> Select[Any]:
-    of_its_issuance = and_(
-        issuances.c.id == certificates.c.issuance_id, issuances.c.certificate_id == certificates.c.certificate_id
-    )
+    """What KnownCertificate takes, of that many ids, `id0` and so on."""
     return (
         select(
-            certificates.c.certificate_id,
-            certificates.c.status,
-            devices.c.serial,
-            issuances.c.state,
-            # Deletion takes some seconds to be seen in the list, a change of an issuance no longer than its lease.
-            and_(
-                _LAST_CHANGE < NOW - _SETTLED_US,
-                or_(issuances.c.updated_us.is_(None), issuances.c.updated_us < NOW - _SETTLED_US),
-            ),
+            certificates.c.certificate_id, certificates.c.status, certificates.c.issuance_id, certificates.c.device_id,
+            devices.c.serial, issuances.c.state, _SETTLED, _OVER, _AT_REST,
         )
         .select_from(certificates)
         .outerjoin(devices, devices.c.id == certificates.c.device_id)
-        .outerjoin(issuances, of_its_issuance)
+        .outerjoin(issuances, OF_ITS_ISSUANCE)
         .where(certificates.c.certificate_id.in_([given(f"id{n}") for n in range(count)]))
-    )
+    )  # fmt: skip
 
 
 _CREATED_US = given("made_us", type_=BigInteger)
@@ -107,12 +105,9 @@ def _of_things(count: int) -> Select[Any]:
     )
 
 
-_LIVING = certificates.c.status.in_((CertificateStatus.INACTIVE, CertificateStatus.ACTIVE))
 _EXPECTED = (
-    select(certificates.c.id, certificates.c.certificate_id, devices.c.serial)
-    .select_from(certificates)
-    .outerjoin(devices, devices.c.id == certificates.c.device_id)
-    .where(certificates.c.account_id == given("account"), certificates.c.id > given("after"), _LIVING)
+    select(certificates.c.id, certificates.c.certificate_id)
+    .where(certificates.c.account_id == given("account"), certificates.c.id > given("after"), LIVING)
     .order_by(certificates.c.id)
     .limit(given("limit", type_=Integer))
 )
@@ -130,27 +125,6 @@ _THINGS = (
 )
 _ACCOUNTS = select(*rows.ACCOUNT).order_by(accounts.c.name)
 
-_ADD = insert(certificates).values(
-    certificate_id=given("digest"),
-    account_id=given("account"),
-    issuance_id=given("issuance"),
-    device_id=given("device"),
-    arn=given("its_arn"),
-    cert_der=given("der"),
-    created_us=given("made_us"),
-)
-_MAPPING = select(devices.c.thing, devices.c.policy, products.c.grace_s).join_from(
-    devices, products, products.c.id == devices.c.product_id
-).where(devices.c.id == given("device"))  # fmt: skip
-_ADD_ORPHAN = _ADD.values(**RETIRED, reason=Reason.ORPHAN)
-_ADD_ADOPTED = _ADD.values(
-    status=CertificateStatus.ACTIVE,
-    live_device_id=given("device"),
-    thing=given("to_thing"),
-    policy=given("with_policy"),
-    activated_us=NOW,
-)
-_IN_FLIGHT = select(issuances.c.id).where(issuances.c.id == given("issuance"), issuances.c.attempt_open)
 _AGAIN = (
     update(certificates)
     .where(
@@ -159,44 +133,26 @@ _AGAIN = (
     )
     .values(**UNCLAIMED, status=CertificateStatus.RETIRING, not_before_us=NOW, disposal_attempts=0)
 )
-_MAKING = (State.QUEUED, State.INTENT, State.CREATED, State.OFFERED, State.FAILED)
-_CLOSE = (
+_INACTIVE = (
+    select(certificates.c.device_id, issuances.c.id, issuances.c.state)
+    .select_from(certificates)
+    .outerjoin(issuances, OF_ITS_ISSUANCE)
+    .where(certificates.c.certificate_id == given("digest"), certificates.c.status == CertificateStatus.INACTIVE, _OVER)
+)
+_EXPIRE = (
     update(issuances)
-    .where(
-        issuances.c.device_id == given("device"), issuances.c.state.in_(_MAKING), FREE, not_(issuances.c.attempt_open)
-    )
-    .values(**CLOSED, reason=Reason.CANCELLED)
+    .where(issuances.c.id == given("issuance"), issuances.c.state == State.OFFERED, issuances.c.expires_us <= NOW)
+    .values(**CLOSED, reason=Reason.EXPIRED)
 )
-_STILL = select(issuances.c.id).where(
-    issuances.c.device_id == given("device"), issuances.c.state.in_((*_MAKING, State.ACKED))
-)
-_OWN = select(certificates.c.certificate_id, certificates.c.status).where(
-    certificates.c.device_id == given("device"), _LIVING
-)
-_RETIRE = (
+_EXPIRED = (
     update(certificates)
-    .where(certificates.c.certificate_id == given("digest"), _LIVING)
-    .values(**RETIRED, reason=given("why"), keep_until_us=NOW + given("grace_us"))
+    .where(certificates.c.certificate_id == given("digest"), certificates.c.status == CertificateStatus.INACTIVE)
+    .values(**RETIRED, reason=Reason.EXPIRED)
 )
-_COUNT = (
-    update(devices).where(devices.c.id == given("device")).values(activations=devices.c.activations + 1, updated_us=NOW)
-)
-
-_TAKE_LEASE = (
-    update(leases)
-    .where(leases.c.name == given("the_name"), leases.c.until_us <= NOW)
-    .values(holder=given("by"), until_us=NOW + given("lease_us"))
-)
-_SHORTEN_LEASE = (
-    update(leases)
-    .where(leases.c.name == given("the_name"), leases.c.holder == given("by"))
-    .values(until_us=NOW + given("lease_us"))
-)
-_ADD_LEASE = insert(leases).values(name=given("the_name"), holder=given("by"), until_us=NOW + given("lease_us"))
 
 
 class Inventory:
-    """cvmd.ports.ReconcileStore, the accounts, and the lease under which one node does it."""
+    """cvmd.ports.ReconcileStore, but for what unknown certificates get (adoption.py)."""
 
     def __init__(self, database: Database, trail: Trail) -> None:
         self._database = database
@@ -212,12 +168,7 @@ class Inventory:
             return {}
         named = {f"id{n}": it for n, it in enumerate(certificate_ids)}
         found = self._database.statement(lambda t: t.rows(_known(len(named)), **named))
-        return {
-            number: KnownCertificate(
-                number, CertificateStatus(status), serial, None if state is None else State(state), bool(settled)
-            )
-            for number, status, serial, state, settled in found
-        }
+        return {row[0]: _known_certificate(*row) for row in found}
 
     def attribute(self, found: DescribedCertificate, uid: bytes | None) -> Attribution | None:
         """Whose it is by its key, or by the issuance uid that its subject names; None: not provably ours."""
@@ -232,91 +183,53 @@ class Inventory:
         return None if uid is None else Attribution(None, None, None, "subject", in_flight)
 
     def device_of_thing(self, account_id: int, things: Sequence[str]) -> Attribution | None:
-        """The device that one of these things is mapped to, if there is exactly one."""
+        """The device that one of these things is mapped to, or that it is one of several. None: none of ours."""
         named = {f"thing{n}": it for n, it in enumerate(things)}
         found = self._database.statement(lambda t: t.rows(_of_things(len(named)), account=account_id, **named))
-        if len(found) != 1:
+        if not found:
             return None
-        device_id, serial = found[0]
+        device_id, serial = found[0] if len(found) == 1 else (None, None)
         return Attribution(None, device_id, serial, "thing", in_flight=False)
 
-    def expected(self, account_id: int, after: int, limit: int) -> Sequence[tuple[int, bytes, bytes | None]]:
-        """(row, certificate id, serial) of the account's certificates that AWS must have, by row, after that row."""
+    def expected(self, account_id: int, after: int, limit: int) -> Sequence[tuple[int, bytes]]:
+        """(row, certificate id) of the account's certificates that AWS must have, by row, after that row."""
         found = self._database.statement(lambda t: t.rows(_EXPECTED, account=account_id, after=after, limit=limit))
-        return [(number, certificate_id, serial) for number, certificate_id, serial in found]
+        return [(number, certificate_id) for number, certificate_id in found]
 
     def mapped_things(self, account_id: int, after: str, limit: int) -> Sequence[str]:
         """The things of the account's devices, but of products that share them, in their order, after that one."""
         found = self._database.statement(lambda t: t.rows(_THINGS, account=account_id, after=after, limit=limit))
         return [thing for (thing,) in found]
 
-    def retire_orphan(self, account: Account, found: DescribedCertificate, whose: Attribution) -> bool:
-        """Its row, retiring (orphan). False: it has a row by now, or an attempt may have it in hand."""
+    def dispose_of(self, certificate_id: bytes) -> bool:
+        """What is over and at AWS still, or again: retiring or deleted, its disposal begins anew; INACTIVE and overdue,
+        it retires (expired)."""
 
         def work(t: Transaction) -> bool:
-            if t.row(_IN_FLIGHT, issuance=whose.issuance_id) is not None:
+            if t.change(_AGAIN, digest=certificate_id):
+                return True
+            row = t.row(_INACTIVE, digest=certificate_id)
+            if row is None:
                 return False
-            t.change(_ADD_ORPHAN, **_certificate(account, found, whose))
-            if whose.device_id is not None:
-                self._trail.add(t, whose.device_id, AuditEvent.RETIRED, retired(Reason.ORPHAN, found.certificate_id))
-            return True
-
-        return self._added(work)
-
-    def dispose_of_again(self, certificate_id: bytes) -> bool:
-        """A retiring or deleted one that AWS has ACTIVE, or has still: its disposal begins anew."""
-        return self._database.statement(lambda t: t.change(_AGAIN, digest=certificate_id) > 0)
-
-    def adopt(self, account: Account, found: DescribedCertificate, whose: Attribution) -> bool:
-        """Its row, ACTIVE; all else of its device ends. False: it has a row by now, or one is being made."""
-        device_id = whose.device_id
-        if device_id is None:
-            return False
-
-        def work(t: Transaction) -> bool:
-            t.change(_CLOSE, device=device_id)
-            if t.row(_STILL, device=device_id) is not None:
+            device_id, issuance_id, state = row
+            if (state == State.OFFERED and not t.change(_EXPIRE, issuance=issuance_id)) or not t.change(
+                _EXPIRED, digest=certificate_id
+            ):
                 t.undo()
                 return False
-            thing, policy, grace_s = t.rows(_MAPPING, device=device_id)[0]
-            ended = []
-            for digest, status in t.rows(_OWN, device=device_id):
-                former = status == CertificateStatus.ACTIVE
-                reason = Reason.SUPERSEDED if former else Reason.CANCELLED
-                t.change(_RETIRE, digest=digest, why=reason, grace_us=us(grace_s) if former else 0)
-                ended.append(retired(reason, digest))
-            t.change(_ADD_ADOPTED, **_certificate(account, found, whose), to_thing=thing, with_policy=policy)
-            t.change(_COUNT, device=device_id)
-            self._trail.add(t, device_id, AuditEvent.ADOPTED, found.certificate_id.hex())
-            for detail in ended:
-                self._trail.add(t, device_id, AuditEvent.RETIRED, detail)
+            if device_id is not None:
+                self._trail.add(t, device_id, AuditEvent.RETIRED, retired(Reason.EXPIRED, certificate_id))
             return True
 
-        return self._added(work)
-
-    def _added(self, work: Callable[[Transaction], bool]) -> bool:
-        try:
-            return self._database.transaction(work)
-        except Duplicate:  # recorded meanwhile by its worker, or by this, committed without an answer
-            return False
-
-    def take_lease(self, name: str, holder: bytes, lease_s: float) -> bool:
-        """Take the lease of that name. False: it is not over."""
-        values = {"the_name": name, "by": holder, "lease_us": us(lease_s)}
-        if self._database.statement(lambda t: t.change(_TAKE_LEASE, **values) > 0):
-            return True
-        try:
-            return self._database.statement(lambda t: t.change(_ADD_LEASE, **values) > 0)
-        except Duplicate:
-            return False
-
-    def shorten_lease(self, name: str, holder: bytes, lease_s: float) -> None:
-        """Let it end earlier: what it was taken for has failed."""
-        self._database.statement(lambda t: t.change(_SHORTEN_LEASE, the_name=name, by=holder, lease_us=us(lease_s)))
+        return self._database.transaction(work)
 
 
-def _certificate(account: Account, found: DescribedCertificate, whose: Attribution) -> dict[str, Any]:
-    return {
-        "digest": found.certificate_id, "account": account.id, "issuance": whose.issuance_id,
-        "device": whose.device_id, "its_arn": found.arn, "der": found.cert_der, "made_us": us(found.created_s),
-    }  # fmt: skip
+def _known_certificate(
+    certificate_id: bytes, status: str, issuance_id: int | None, device_id: int | None, serial: bytes | None,
+    state: str | None, settled: bool, over: bool, at_rest: bool,
+) -> KnownCertificate:  # fmt: skip
+    inactive = status == CertificateStatus.INACTIVE
+    return KnownCertificate(
+        certificate_id, CertificateStatus(status), issuance_id, device_id, serial,
+        None if state is None else State(state), bool(settled), inactive and bool(over), bool(at_rest),
+    )  # fmt: skip

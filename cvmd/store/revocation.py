@@ -27,7 +27,7 @@ _ATTEMPTS = (
 _END_ATTEMPT = (
     update(attempts)
     .where(attempts.c.id == given("attempt"))
-    .values(outcome=Outcome.UNKNOWN, detail="its device was revoked", closed_us=NOW)
+    .values(outcome=Outcome.UNKNOWN, detail=given("why"), closed_us=NOW)
 )
 
 _LIVING = certificates.c.status.in_((CertificateStatus.INACTIVE, CertificateStatus.ACTIVE))
@@ -51,8 +51,7 @@ def revoke(t: Transaction, device_id: int, serial: bytes, trail: Trail) -> bool:
         raise ConfigError(
             f"device {serial.decode()}: its certificate is being made now: try again in {seconds} seconds"
         )
-    for (attempt,) in t.rows(_ATTEMPTS, device=device_id):
-        t.change(_END_ATTEMPT, attempt=attempt)
+    end_attempts(t, device_id, "its device was revoked")
     found = [digest for (digest,) in t.rows(_CERTIFICATES, device=device_id)]
     ended = [digest for digest in found if t.change(_RETIRE, digest=digest)]
     for digest in ended:
@@ -60,3 +59,9 @@ def revoke(t: Transaction, device_id: int, serial: bytes, trail: Trail) -> bool:
     if closed and not ended:
         trail.add(t, device_id, AuditEvent.RETIRED, Reason.CANCELLED)
     return closed > 0 or bool(ended)
+
+
+def end_attempts(t: Transaction, device_id: int, why: str) -> None:
+    """Close the attempts of a device whose issuances are closed, as unknown."""
+    for (attempt,) in t.rows(_ATTEMPTS, device=device_id):
+        t.change(_END_ATTEMPT, attempt=attempt, why=why)

@@ -1,19 +1,18 @@
 """AWS's inventory against the rows: what is found, what is mended, and what nobody touches."""
 
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from cvmd.errors import IssuerError, IssuerFault
 from cvmd.model import Account, Created, DescribedCertificate, Issuance, KeySource, ListedCertificate, Reason, State
-from cvmd.reconcile import TO_DO, BrokenOff, Kind, Reconciliation, Remedies, Report, only, pacer
-from cvmd.reconciler import Reconciler
+from cvmd.reconcile import TO_DO, BrokenOff, Kind, Reconciliation, Remedies, Report, pacer
 from cvmd.store.products import ProductRules
 from tests.cvmd.conftest import Bench
-from tests.cvmd.store.conftest import a_certificate, a_claim
+from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, a_certificate, a_claim
 
 LONG_AGO_S = 1_000_000.0
 
@@ -26,7 +25,15 @@ class Inventory:
     things: dict[str, str] = field(default_factory=dict)
     """arn → thing."""
     failing: list[IssuerFault] = field(default_factory=list)
+    pages_failing: list[IssuerFault] = field(default_factory=list)
     described: list[bytes] = field(default_factory=list)
+
+    before_describe: Callable[[], object] = lambda: None
+
+    def made(self, name: str, created_s: float) -> None:
+        """It was made then."""
+        certificate_id = bytes.fromhex(name)
+        self.has[certificate_id] = replace(self.has[certificate_id], created_s=created_s)
 
     def put(self, created: Created, status: str = "INACTIVE", *, key: bytes = b"", cn: str | None = None,
             created_s: float = LONG_AGO_S, thing: str | None = None) -> str:  # fmt: skip
@@ -37,13 +44,18 @@ class Inventory:
             self.things[created.arn] = thing
         return created.certificate_id.hex()
 
-    def certificates(self, _account: Account) -> Iterator[Sequence[ListedCertificate]]:
+    def certificates(
+        self, _account: Account, marker: str | None = None
+    ) -> tuple[Sequence[ListedCertificate], str | None]:
+        if self.pages_failing:
+            raise IssuerError(self.pages_failing.pop(0), "ListCertificates", "Code")
         found = [ListedCertificate(it.certificate_id, it.arn, it.status, it.created_s) for it in self.has.values()]
-        for start in range(0, len(found), 2):
-            yield found[start : start + 2]
+        start = int(marker or 0)
+        return found[start : start + 2], str(start + 2) if found[start + 2 :] else None
 
     def describe(self, _account: Account, certificate_id: bytes) -> DescribedCertificate | None:
         self.described.append(certificate_id)
+        self.before_describe()
         if self.failing:
             raise IssuerError(self.failing.pop(0), "DescribeCertificate", "Code")
         return self.has.get(certificate_id)
@@ -78,7 +90,7 @@ class Side:
     @property
     def mend(self) -> Remedies:
         store = self.bench.scene.store
-        return Remedies(store.retire_orphan, store.dispose_of_again, store.adopt)
+        return Remedies(store.retire_orphan, store.dispose_of, store.adopt, store.supersede)
 
     def settle(self) -> None:
         """All that has happened is long ago."""
@@ -96,6 +108,11 @@ class Side:
 @pytest.fixture
 def side(bench: Bench) -> Side:
     return Side(bench)
+
+
+def hex_id(issuance: Issuance) -> str:
+    assert issuance.certificate_id is not None
+    return issuance.certificate_id.hex()
 
 
 def left_by_a_crash(side: Side, *, closed: bool = True) -> tuple[Issuance, Created]:
@@ -131,7 +148,7 @@ def test_the_unattended_run_leaves_what_no_attempt_proves_and_what_is_young(side
     by_subject = side.aws.put(a_certificate(), cn=side.bench.sealer.subject(b"u" * 16))
     side.aws.put(created, key=issuance.public_key_id, created_s=1e12)
     store = side.bench.scene.store
-    report = side.run(Remedies(store.retire_orphan, store.dispose_of_again, unattended=True))
+    report = side.run(Remedies(store.retire_orphan, store.dispose_of, unattended=True))
     assert [(it.name, it.mended) for it in report.findings] == [(by_subject, False)]
     assert report.in_flight == 1
 
@@ -167,7 +184,7 @@ def test_inv1_an_active_orphan_is_never_deleted(side: Side) -> None:
     assert issuance.public_key_id is not None
     orphan = side.aws.put(created, "ACTIVE", key=issuance.public_key_id)
     store = side.bench.scene.store
-    assert side.found(Remedies(store.retire_orphan, store.dispose_of_again)) == [(Kind.UNKNOWN_ACTIVE, orphan, False)]
+    assert side.found(Remedies(store.retire_orphan, store.dispose_of)) == [(Kind.UNKNOWN_ACTIVE, orphan, False)]
     assert store.retiring(9) == []
 
 
@@ -178,7 +195,8 @@ def test_inv1_an_adopted_certificate_is_the_device_s_only_active_one(side: Side)
     newer = a_certificate()
     name = side.aws.put(newer, "ACTIVE", thing=former.thing)
     store = side.bench.scene.store
-    assert side.found(Remedies(adopt=only([name], store.adopt)))[1:] == [(Kind.UNKNOWN_ACTIVE, name, True)]
+    assert side.found()[1:] == [(Kind.NOT_ACTIVE, hex_id(former), False)]
+    assert side.found(Remedies(adopt=store.adopt, chosen=frozenset([name]))) == [(Kind.UNKNOWN_ACTIVE, name, True)]
     view = store.view(former.serial)
     assert view is not None
     assert (view.active, view.device.activations) == (newer.certificate_id, 2)
@@ -192,7 +210,7 @@ def test_inv1_an_adopted_certificate_is_the_device_s_only_active_one(side: Side)
 def test_one_that_was_not_named_is_not_adopted(side: Side) -> None:
     device = side.bench.scene.queued()
     name = side.aws.put(a_certificate(), "ACTIVE", thing=device.thing)
-    assert side.found(Remedies(adopt=only(["00"], side.bench.scene.store.adopt))) == [
+    assert side.found(Remedies(adopt=side.bench.scene.store.adopt, chosen=frozenset(["00"]))) == [
         (Kind.UNKNOWN_ACTIVE, name, False)
     ]
 
@@ -254,14 +272,14 @@ def test_a_certificate_that_both_have_is_compared(side: Side, bring: str, status
     name = side.put(getattr(side.bench.scene, bring)(), status)
     assert side.found() == [], "what has just changed is not judged"
     side.settle()
-    assert side.found(side.mend) == ([] if kind is None else [(kind, name, False)])
+    assert side.found() == ([] if kind is None else [(kind, name, False)])
 
 
 def test_a_row_whose_certificate_aws_does_not_have_is_said(side: Side) -> None:
     lost, there = side.bench.scene.active(), side.bench.scene.offered()
     side.put(there, "INACTIVE")
-    assert lost.certificate_id is not None
-    assert side.found(side.mend) == [(Kind.LOST, lost.certificate_id.hex(), False)]
+    side.settle()
+    assert side.found(side.mend) == [(Kind.LOST, hex_id(lost), False)]
 
 
 def test_deep_finds_things_with_two(side: Side) -> None:
@@ -305,31 +323,138 @@ def test_a_pause_ends_when_the_run_is_to_end() -> None:
         pause()
 
 
-def test_one_node_reconciles_an_account_until_it_is_time_again(bench: Bench) -> None:
-    done: list[str] = []
+def test_a_list_that_broke_off_goes_on_where_it_was(side: Side) -> None:
+    for number in range(5):
+        side.aws.put(a_certificate(), cn=side.bench.sealer.subject(bytes([number]) * 16))
+    side.aws.pages_failing = [IssuerFault.THROTTLED, IssuerFault.UNREACHABLE]
+    assert len(side.found()) == 5
+    side.aws.pages_failing = [IssuerFault.UNKNOWN] * 9
+    with pytest.raises(IssuerError):
+        side.run()
 
-    def reconcile(account: Account) -> Report:
-        done.append(account.name)
-        return Report(account.name)
 
-    nodes = [
-        Reconciler(bench.scene.store, reconcile, every_s=3600, broken_off=threading.Event()) for _ in range(2)
-    ]  # fmt: skip
+def test_inv5_what_is_recorded_while_it_is_looked_at_is_no_orphan(side: Side) -> None:
+    claim, created = a_claim(), a_certificate()
+    issuance = side.bench.scene.intent(claim=claim)
+    assert issuance.public_key_id is not None
+    side.aws.put(created, key=issuance.public_key_id)
+    store = side.bench.scene.store
+    side.aws.before_describe = lambda: store.record_created(
+        issuance, claim, created, endpoint=ENDPOINT, root_ca_der=ROOT_CA
+    )
+    assert side.found(side.mend) == []
+    assert side.bench.scene.now(issuance.serial).certificate_id == created.certificate_id
+
+
+@pytest.mark.parametrize(
+    "change", ["state = 'closed', sealed_escrow = NULL", "expires_us = 1", "certificate_id = NULL"]
+)
+def test_inv5_what_is_inert_past_its_time_is_disposed_of(side: Side, change: str) -> None:
+    over, going_on = side.bench.scene.offered(), side.bench.scene.offered()
+    side.put(going_on, "INACTIVE")
+    name = side.put(over, "INACTIVE")
+    assert side.found() == []
+    side.bench.scene.sql(f"UPDATE issuances SET {change} WHERE id = {over.id}")
+    assert side.found() == [], "it may have been ended just now"
+    side.settle()
+    assert side.found() == [(Kind.INERT, name, False)]
+    assert side.found(side.mend) == [(Kind.INERT, name, True)]
+    (retiring,) = side.bench.scene.store.retiring(9)
+    assert (retiring.certificate_id.hex(), retiring.reason) == (name, Reason.EXPIRED)
+    assert side.found(side.mend) == []
+
+
+def test_what_lies_on_a_device_s_thing_and_proves_nothing_is_named_and_left(side: Side) -> None:
+    device = side.bench.scene.queued()
+    name = side.aws.put(a_certificate(), "INACTIVE", thing=device.thing)
+    assert side.found(side.mend) == [(Kind.UNATTRIBUTED, name, False)]
+
+
+# Adoption
+
+
+@pytest.mark.parametrize("newer_first", [True, False])
+def test_inv1_of_two_that_no_row_knows_the_newer_one_is_adopted(side: Side, newer_first: bool) -> None:
+    serial = side.bench.scene.device()
+    cn = side.bench.sealer.subject(b"u" * 16)
+    times = (LONG_AGO_S + 9, LONG_AGO_S) if newer_first else (LONG_AGO_S, LONG_AGO_S + 9)
+    names = [side.aws.put(a_certificate(), "ACTIVE", cn=cn, created_s=it, thing="thing") for it in times]
+    assert [mended for _, _, mended in side.found(side.mend)] == [True, True]
+    view = side.bench.scene.store.view(serial)
+    assert view is not None
+    assert view.active is not None
+    newer, older = names if newer_first else reversed(names)
+    assert view.active.hex() == newer
+    (retiring,) = side.bench.scene.store.retiring(9)
+    assert (retiring.certificate_id.hex(), retiring.reason) == (older, Reason.SUPERSEDED)
+
+
+def test_an_older_one_that_only_its_thing_ties_to_us_is_left(side: Side) -> None:
+    device = side.bench.scene.active()
+    side.put(device, "ACTIVE")
+    side.settle()
+    side.aws.made(hex_id(device), LONG_AGO_S + 9)
+    name = side.aws.put(a_certificate(), "ACTIVE", thing=device.thing)
+    assert side.found(side.mend) == [(Kind.UNKNOWN_ACTIVE, name, False)]
+    assert side.bench.scene.store.retiring(9) == []
+
+
+def test_inv1_where_the_row_s_own_is_inert_the_older_active_one_is_adopted(side: Side) -> None:
+    device = side.bench.scene.active()
+    side.put(device, "INACTIVE")
+    side.settle()
+    side.aws.made(hex_id(device), LONG_AGO_S + 9)
+    name = side.aws.put(a_certificate(), "ACTIVE", thing=device.thing)
+    assert side.found(side.mend) == [(Kind.UNKNOWN_ACTIVE, name, True)]
+
+
+@pytest.mark.parametrize(("made_s", "adopted"), [(LONG_AGO_S + 9, False), (LONG_AGO_S - 9, True)])
+def test_inv1_beside_an_acknowledged_one_only_a_newer_one_is_adopted(side: Side, made_s: float, adopted: bool) -> None:
+    issuance = side.bench.scene.acked()
+    acked = side.put(issuance, "INACTIVE")
+    side.aws.made(acked, made_s)
+    name = side.aws.put(a_certificate(), "ACTIVE", thing=issuance.thing)
+    assert side.found(side.mend) == [(Kind.UNKNOWN_ACTIVE, name, adopted)]
+    assert side.bench.scene.now(issuance.serial).state is (State.CLOSED if adopted else State.ACKED)
+    assert [it.certificate_id.hex() for it in side.bench.scene.store.retiring(9)] == ([acked] if adopted else [])
+
+
+def test_inv1_what_was_set_back_to_before_its_ack_is_adopted_in_its_own_row(side: Side) -> None:
+    former = side.bench.scene.active()
+    issuance = side.bench.scene.offered(former.serial)
+    side.put(former, "INACTIVE")
+    name = side.put(issuance, "ACTIVE")
+    side.settle()
+    assert side.found(Remedies(adopt=side.bench.scene.store.adopt)) == [(Kind.EARLY, name, True)]
+    row = side.bench.scene.now(former.serial)
+    assert (row.state, row.sealed_escrow) == (State.ACTIVE, None)
+    view = side.bench.scene.store.view(former.serial)
+    assert view is not None
+    assert view.active == issuance.certificate_id
+    assert [it.certificate_id for it in side.bench.scene.store.retiring(9)] == [former.certificate_id]
+    side.settle()
+    assert side.found() == []
+
+
+def test_what_is_adopted_may_be_named_by_its_device(side: Side) -> None:
+    first, second = (side.bench.scene.device() for _ in range(2))
+    side.bench.scene.sql("UPDATE devices SET thing = 'other' WHERE id = 2")
+    names = [side.aws.put(a_certificate(), "ACTIVE", thing=it) for it in ("thing", "other")]
+    chosen = Remedies(adopt=side.bench.scene.store.adopt, chosen=frozenset([second.decode()]))
+    assert side.found(chosen) == [(Kind.UNKNOWN_ACTIVE, names[0], False), (Kind.UNKNOWN_ACTIVE, names[1], True)]
+    assert side.bench.scene.admin.show_device(first).certificates == []
+
+
+def test_of_a_thing_of_two_devices_nobody_knows_whose_it_is(side: Side) -> None:
     for _ in range(2):
-        for node in nodes:
-            node.round()
-    assert done == ["default"]
-    bench.scene.sql("UPDATE leases SET until_us = 1")
-    nodes[1].round()
-    assert done == ["default"] * 2
+        side.bench.scene.device()
+    name = side.aws.put(a_certificate(), "ACTIVE", thing="thing")
+    assert side.found(side.mend) == [(Kind.UNKNOWN_ACTIVE, name, False)]
 
 
-def test_a_run_that_broke_off_is_begun_again_earlier(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    def reconcile(_account: Account) -> Report:
-        raise IssuerError(IssuerFault.ACCOUNT, "ListCertificates", "AccessDeniedException")
-
-    Reconciler(bench.scene.store, reconcile, every_s=10 * 3600, broken_off=threading.Event()).round()
-    ((left_us,),) = bench.scene.sql("SELECT until_us FROM leases")
-    now_us = bench.scene.store.line(1).now_us
-    assert 3500 < (left_us - now_us) / 1e6 <= 3600
-    assert "AccessDeniedException" in caplog.text
+def test_deep_lets_a_replacement_take_its_time(side: Side) -> None:
+    former = side.bench.scene.active()
+    now = side.bench.scene.active(former.serial)
+    for it in (former, now):
+        side.aws.things["arn:cert/" + side.put(it, "ACTIVE")] = it.thing
+    assert side.found(deep=True) == []

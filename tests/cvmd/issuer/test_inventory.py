@@ -1,6 +1,7 @@
 """The ways out and the lists of AWS IoT, over real HTTP against the stand-in."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +10,7 @@ from cvmd.errors import IssuerError, IssuerFault
 from cvmd.issuer import inventory
 from cvmd.issuer.aws_iot import AwsIot
 from cvmd.issuer.keys import P256KeyMaker
-from cvmd.model import Account, Created
+from cvmd.model import Account, Created, ListedCertificate
 from tools.awsiot import Control
 
 THING, POLICY = "thing-1", "policy-1"
@@ -86,25 +87,39 @@ def test_a_description_has_what_proves_whose_it_is(issuer: AwsIot, account: Acco
     assert 0 <= datetime.now(UTC).timestamp() - found.created_s < 60
 
 
+def pages(issuer: AwsIot, account: Account) -> list[Sequence[ListedCertificate]]:
+    """All that there are."""
+    page, marker = issuer.certificates(account)
+    found = [page]
+    while marker is not None:
+        page, marker = issuer.certificates(account, marker)
+        found.append(page)
+    return found
+
+
 def test_the_list_goes_on_to_its_last_page(
     issuer: AwsIot, account: Account, standin: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = sum(len(page) for page in issuer.certificates(account))
+    before = sum(len(page) for page in pages(issuer, account))
     made = [issuer.create(account, PAIR.csr_der) for _ in range(5)]
     monkeypatch.setattr(inventory, "PAGE", 2)
-    pages = list(issuer.certificates(account))
-    found = [each.certificate_id for page in pages for each in page]
-    assert len(pages) > 2
+    calls = standin.calls("ListCertificates")
+    listed = pages(issuer, account)
+    assert standin.calls("ListCertificates") == calls + len(listed)
+    found = [each.certificate_id for page in listed for each in page]
+    assert len(listed) > 2
     assert found[before:] == [each.certificate_id for each in made], "the oldest first"
-    assert {each.status for page in pages for each in page} <= {"INACTIVE", "ACTIVE"}
+    assert {each.status for page in listed for each in page} <= {"INACTIVE", "ACTIVE"}
 
 
-def test_a_page_is_asked_for_when_it_is_wanted(
+def test_a_page_whose_answer_was_lost_is_asked_for_again(
     issuer: AwsIot, account: Account, standin: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(3):
-        issuer.create(account, PAIR.csr_der)
+    made = [issuer.create(account, PAIR.csr_der) for _ in range(3)]
     monkeypatch.setattr(inventory, "PAGE", 1)
-    calls = standin.calls("ListCertificates")
-    next(issuer.certificates(account))
-    assert standin.calls("ListCertificates") == calls + 1
+    _, marker = issuer.certificates(account)
+    standin.fault("ListCertificates", "throttle")
+    with pytest.raises(IssuerError):
+        issuer.certificates(account, marker)
+    (second,), _ = issuer.certificates(account, marker)
+    assert second.certificate_id == made[1].certificate_id
