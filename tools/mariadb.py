@@ -4,6 +4,7 @@ import getpass
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -48,7 +49,9 @@ class MariaDB:
             "--innodb-flush-log-at-trx-commit=2",  # outlives kill -9 of the server, which is all we do to it
         ]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         deadline = time.monotonic() + ANSWERS_WITHIN_S
         while not self._socket.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -98,6 +101,23 @@ class MariaDB:
             for statement in statements:
                 cursor.execute(statement)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It does nothing meanwhile, and its connections stay."""
+        assert self._process is not None, "it runs"
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """With a place of its own for temporary tables: a server that starts removes those it finds."""
+        place = self._directory / "tmp"
+        place.mkdir(exist_ok=True)
+        return {**os.environ, "TMPDIR": str(place)}
+
     @property
     def _data(self) -> Path:
         return self._directory / "data"
@@ -118,6 +138,7 @@ class MariaDB:
                 f"--auth-root-socket-user={getpass.getuser()}",
                 "--skip-test-db",
             ],
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
