@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
-from cvmd.store.engine import Database, Duplicate
+from cvmd.store.engine import Database, Duplicate, Transaction
 from cvmd.store.schema import NOW, given, leases
 from cvmd.store.steps import us
 
-_TAKE_LEASE = (
+_TAKE = (
     update(leases)
     .where(leases.c.name == given("the_name"), leases.c.until_us <= NOW)
     .values(holder=given("by"), until_us=NOW + given("lease_us"))
 )
-_SHORTEN_LEASE = (
+_HOLDER = select(leases.c.holder).where(leases.c.name == given("the_name"))
+_SHORTEN = (
     update(leases)
     .where(leases.c.name == given("the_name"), leases.c.holder == given("by"))
     .values(until_us=NOW + given("lease_us"))
 )
-_ADD_LEASE = insert(leases).values(name=given("the_name"), holder=given("by"), until_us=NOW + given("lease_us"))
+_ADD = insert(leases).values(name=given("the_name"), holder=given("by"), until_us=NOW + given("lease_us"))
 
 
 class Leases:
@@ -30,13 +31,20 @@ class Leases:
     def take_lease(self, name: str, holder: bytes, lease_s: float) -> bool:
         """Take the lease of that name. False: it is not over."""
         values = {"the_name": name, "by": holder, "lease_us": us(lease_s)}
-        if self._database.statement(lambda t: t.change(_TAKE_LEASE, **values) > 0):
-            return True
+
+        def work(t: Transaction) -> bool:
+            if t.change(_TAKE, **values):
+                return True
+            row = t.row(_HOLDER, the_name=name)
+            if row is None:
+                return t.change(_ADD, **values) > 0
+            return t.repeated and bool(row[0] == holder)
+
         try:
-            return self._database.statement(lambda t: t.change(_ADD_LEASE, **values) > 0)
+            return self._database.transaction(work)
         except Duplicate:
             return False
 
     def shorten_lease(self, name: str, holder: bytes, lease_s: float) -> None:
         """Let it end earlier: what it was taken for has failed."""
-        self._database.statement(lambda t: t.change(_SHORTEN_LEASE, the_name=name, by=holder, lease_us=us(lease_s)))
+        self._database.statement(lambda t: t.change(_SHORTEN, the_name=name, by=holder, lease_us=us(lease_s)))
