@@ -143,6 +143,10 @@ class ConfigError(Exception):
     """A configuration, argument or file that cannot be used; the message says what to do."""
 
 
+class NothingToDo(ConfigError):  # noqa: N818  # no error where many were asked for
+    """The device is not as the verb wants it: there is nothing of it to retry, or to revoke."""
+
+
 class IssuerFault(StrEnum):
     """What an AWS call can end in, other than well. Decided by error code, never by HTTP status."""
 

@@ -9,22 +9,26 @@ from typing import Any, Final
 
 from cvmd import config
 from cvmd.cli import arguments as argument
-from cvmd.cli.common import Exit, Subparsers, add_json, add_noun, add_verb
-from cvmd.cli.database import admin_store, checked_sealer, deciding_store
+from cvmd.cli import bulk
+from cvmd.cli.common import Exit, Refused, Subparsers, add_json, add_noun, add_verb
+from cvmd.cli.database import admin_store, checked_sealer, deciding_store, open_database
 from cvmd.cli.files import read_token, write_new_secret
-from cvmd.cli.history import document, print_history
+from cvmd.cli.history import document, print_history, timeline
 from cvmd.cli.output import print_json, print_table
 from cvmd.errors import ConfigError
 from cvmd.model import Secret, State
 from cvmd.ports import StoreDown
+from cvmd.store import check_schema
 from cvmd.store.admin import AdminStore, DeviceFilter, ListedDevice, NewDevice
+from cvmd.store.chains import AuditRows
 
 _TOKEN_SIZE: Final = 32
 _PAGE: Final = 500
 
 
 def add_to(nouns: Subparsers) -> None:
-    """The verbs `add`, `list`, `show`, `disable`, `enable`, `retry`, `reissue` and `revoke`."""
+    """The verbs `add`, `list`, `show`, `history`, `disable`, `enable`, `retry`, `reissue` and
+    `revoke`."""
     verbs = add_noun(nouns, "devices", "import, list, disable and recover devices")
     _add_arguments(add_verb(verbs, "add", _add, "import a device"))
     _list_arguments(add_verb(verbs, "list", _list, "list devices in the order of their serials"))
@@ -37,9 +41,13 @@ def add_to(nouns: Subparsers) -> None:
         verbs, "revoke", _revoke,
         "revoke a device's certificate for good, and end what is being made for it; `disable` it too to shut it out",
     )  # fmt: skip
-    for verb in (show, disable, enable, retry, reissue, revoke):
+    history = add_verb(verbs, "history", _history, "print what became of a device, in its order: decisions and Creates")
+    for verb in (show, history, disable, enable):
         verb.add_argument("serial", type=argument.serial)
+    for verb in (retry, reissue, revoke):
+        bulk.add_arguments(verb)
     add_json(show)
+    add_json(history)
     reissue.add_argument(
         "--for", type=argument.duration(0), metavar="TIME", default=86_400, dest="window_s",
         help="for how long (1d); 0 ends it",
@@ -153,18 +161,26 @@ def _set_disabled(arguments: argparse.Namespace, disabled: bool) -> Exit:
 
 
 def _retry(arguments: argparse.Namespace) -> Exit:
-    with deciding_store(config.load(arguments.config)) as store:
-        store.retry(arguments.serial.encode())
-    return Exit.DONE
+    return bulk.run(arguments, "retry", lambda store, serial: store.retry(serial), state=State.FAILED)
 
 
 def _reissue(arguments: argparse.Namespace) -> Exit:
-    with deciding_store(config.load(arguments.config)) as store:
-        store.open_window(arguments.serial.encode(), arguments.window_s)
-    return Exit.DONE
+    return bulk.run(arguments, "reissue", lambda store, serial: store.open_window(serial, arguments.window_s))
 
 
 def _revoke(arguments: argparse.Namespace) -> Exit:
-    with deciding_store(config.load(arguments.config)) as store:
-        store.revoke(arguments.serial.encode())
+    return bulk.run(arguments, "revoke", lambda store, serial: store.revoke(serial))
+
+
+def _history(arguments: argparse.Namespace) -> Exit:
+    with open_database(config.load(arguments.config)) as database:
+        check_schema(database)
+        lines = AuditRows(database).lines(arguments.serial.encode())
+        if lines is None:
+            raise Refused(f"there is no device {arguments.serial!r}; see `cvmd devices list`")
+        events = timeline(AdminStore(database).show_device(arguments.serial.encode()), lines)
+    if arguments.json:
+        print_json(events)
+    else:
+        print_table(list(events[0]), [list(event.values()) for event in events])
     return Exit.DONE

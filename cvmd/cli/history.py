@@ -7,6 +7,7 @@ from typing import Any
 
 from cvmd.cli.output import print_fields, print_table, time
 from cvmd.store.admin import DeviceRecord
+from cvmd.store.chains import Line
 
 
 def document(record: DeviceRecord) -> dict[str, Any]:
@@ -55,6 +56,25 @@ def document(record: DeviceRecord) -> dict[str, Any]:
             for certificate in record.certificates
         ],
     }
+
+
+def timeline(record: DeviceRecord, lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """What became of it, in the order of time: the audit's decisions, and the ends of its Create calls."""
+    events = [(it.at_us, it.event, it.detail, it.actor) for it in lines]
+    generations = {it.id: it.generation for it in record.issuances}
+    for attempt in record.attempts:
+        what = f"generation {generations[attempt.issuance_id]}, attempt {attempt.number}: {attempt.outcome}"
+        detail = f"{what}: {attempt.detail}" if attempt.detail else what
+        events.append((attempt.closed_us or attempt.opened_us, "create", detail, "worker"))
+    # Stable: what is of the same microsecond stays as it was written. A time that was tampered with may be no number.
+    return [
+        {"at": time(at_us), "event": event, "detail": detail, "by": actor}
+        for at_us, event, detail, actor in sorted(events, key=_when)
+    ]
+
+
+def _when(event: Sequence[Any]) -> int:
+    return event[0] if isinstance(event[0], int) else 0
 
 
 def print_history(record: DeviceRecord) -> None:

@@ -41,8 +41,13 @@ def print_fields(fields: dict[str, object]) -> None:
 
 
 def time(us: int | None) -> str | None:
-    """A time of the database as ISO 8601 UTC, to the second."""
-    return None if us is None else datetime.fromtimestamp(us // US, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """A time of the database as ISO 8601 UTC, to the second; as it is where somebody has made it none."""
+    if us is None:
+        return None
+    try:
+        return datetime.fromtimestamp(us // US, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return f"no time: {us!r}"
 
 
 def _cell(value: object) -> Text:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import and_, insert, or_, select, update
 
-from cvmd.errors import ConfigError
-from cvmd.model import US, AuditEvent, Certificate, Device, Issuance, Outcome, Product, State
+from cvmd.errors import ConfigError, NothingToDo
+from cvmd.model import US, AuditEvent, Certificate, Device, Fault, Issuance, Outcome, Product, State
 from cvmd.store import rows
 from cvmd.store.audit import Trail
 from cvmd.store.breakers import FAILING
@@ -52,6 +52,8 @@ class DeviceFilter:
     """What the serial begins with."""
     disabled: bool | None = None
     state: State | None = None
+    """Of the newest issuance."""
+    fault: Fault | None = None
     """Of the newest issuance."""
 
 
@@ -253,6 +255,8 @@ class DeviceRows:
             statement = statement.where(devices.c.disabled.is_(which.disabled))
         if which.state is not None:
             statement = statement.where(issuances.c.state == which.state)
+        if which.fault is not None:
+            statement = statement.where(issuances.c.fault == which.fault)
         found = self._database.statement(lambda t: t.rows(statement, after=after, page=page))
         return [_listed(*row) for row in found]
 
@@ -305,7 +309,7 @@ class DeviceRows:
             return waits
 
         if not self._database.transaction(work):
-            raise ConfigError(f"device {serial.decode()}: nothing of it has failed or waits; see `cvmd devices show`")
+            raise NothingToDo(f"device {serial.decode()}: nothing of it has failed or waits; see `cvmd devices show`")
 
     def revoke(self, serial: bytes) -> None:
         """End all that the device holds and all that is being made for it; disposal makes it so at AWS.
@@ -318,7 +322,7 @@ class DeviceRows:
             return revoke(t, device_id, serial, self._trail) or t.repeated
 
         if not self._database.transaction(work):
-            raise ConfigError(
+            raise NothingToDo(
                 f"device {serial.decode()}: nothing to revoke: it has no certificate, and none is being made"
             )
 

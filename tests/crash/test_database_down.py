@@ -106,5 +106,6 @@ def test_inv1_inv5_every_vend_ends_right(
     asked = sum(len(device.told) for device in devices)
     counts(
         f"MariaDB {trouble.__name__} under {VENDS} vends: {rest.active} ACTIVE, {rest.creates} Creates,"
-        f" {asked} calls of devices, {rest.orphans} orphans, 0 after reconcile --apply; the loop was at most {lag} s late"
+        f" {asked} calls of devices, {rest.orphans} orphans, 0 after reconcile --apply;"
+        f" the loop was at most {lag} s late"
     )

@@ -37,6 +37,7 @@ class Ran:
 
 
 Cli = Callable[..., Ran]
+TOKEN = bytes(range(32))
 
 
 @pytest.fixture
@@ -93,3 +94,30 @@ def admin(installed: Path, configuration: Path, tmp_path: Path, cli: Cli) -> Cli
 def _toml(directory: Path) -> str:
     url, key = f"sqlite:///{directory}/cvmd.db", f"{directory}/master.key"
     return f'[database]\nurl = "{url}"\n[secrets]\nmaster_key_file = "{key}"\n'
+
+
+@pytest.fixture
+def product(admin: Cli) -> str:
+    """A product for devices to be of."""
+    assert admin("products", "add", "meter").code == 0
+    return "meter"
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text(TOKEN.hex())
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def add(admin: Cli, product: str, token_file: Path) -> Cli:
+    """Adds a device; a keyword replaces an option, None leaves it out."""
+
+    def run(serial: str = "A1", **options: Any) -> Any:
+        said = {"product": product, "thing": f"thing-{serial}", "policy": "p", "token_file": token_file} | options
+        pairs = [(f"--{name.replace('_', '-')}", value) for name, value in said.items() if value is not None]
+        return admin("devices", "add", serial, *(part for pair in pairs for part in pair))
+
+    return run

@@ -8,38 +8,7 @@ from typing import Any
 
 import pytest
 
-from cvmd.sealing import Sealer, load_master_key
-
 Cli = Callable[..., Any]
-
-TOKEN = bytes(range(32))
-
-
-@pytest.fixture
-def product(admin: Cli) -> str:
-    """A product for devices to be of."""
-    assert admin("products", "add", "meter").code == 0
-    return "meter"
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    path = tmp_path / "token"
-    path.write_text(TOKEN.hex())
-    path.chmod(0o600)
-    return path
-
-
-@pytest.fixture
-def add(admin: Cli, product: str, token_file: Path) -> Cli:
-    """Adds a device; a keyword replaces an option, None leaves it out."""
-
-    def run(serial: str = "A1", **options: Any) -> Any:
-        said = {"product": product, "thing": f"thing-{serial}", "policy": "p", "token_file": token_file} | options
-        pairs = [(f"--{name.replace('_', '-')}", value) for name, value in said.items() if value is not None]
-        return admin("devices", "add", serial, *(part for pair in pairs for part in pair))
-
-    return run
 
 
 def sealed_token(tmp_path: Path, serial: bytes) -> bytes:

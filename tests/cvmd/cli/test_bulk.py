@@ -1,0 +1,88 @@
+"""A verb for many devices: how they are named, what is asked first, and what is said afterwards."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.cvmd.cli.conftest import Cli
+
+
+@pytest.fixture
+def failed(add: Cli, admin: Cli, tmp_path: Path) -> Cli:
+    """A1 and A2 failed for want of a thing, A3 by a refusal, A4 has nothing."""
+    for serial in ("A1", "A2", "A3", "A4"):
+        add(serial)
+    with sqlite3.connect(tmp_path / "cvmd.db") as database:
+        for number, fault in enumerate(("thing-missing", "thing-missing", "refused"), 1):
+            database.execute(
+                "INSERT INTO issuances (device_id, account_id, uid, generation, state, resume_state, fault, key_source,"
+                " created_us, updated_us) SELECT id, 1, randomblob(16), 1, 'failed', 'created', ?, 'ec-p256', 0, 0"
+                " FROM devices WHERE serial = ?",
+                (fault, f"A{number}".encode()),
+            )
+        database.execute("UPDATE devices SET generation = 1 WHERE serial <> x'4134'")
+    return admin
+
+
+def states(admin: Cli) -> list[str | None]:
+    return [it["state"] for it in admin("devices", "list", "--json").json]
+
+
+def test_those_of_a_fault_are_retried_and_no_others(failed: Cli) -> None:
+    ran = failed("devices", "retry", "--fault", "thing-missing", "--yes")
+    assert (ran.code, ran.out) == (0, "retry: 2 done, 0 failed\n")
+    assert states(failed) == ["created", "created", "failed", None]
+
+
+def test_those_of_a_product_are_the_failed_ones(failed: Cli) -> None:
+    assert failed("devices", "retry", "--product", "meter", "--yes").out == "retry: 3 done, 0 failed\n"
+    assert states(failed) == ["created"] * 3 + [None]
+
+
+def test_a_dry_run_names_them_and_does_nothing(failed: Cli) -> None:
+    ran = failed("devices", "revoke", "--product", "meter", "--dry-run")
+    assert (ran.code, ran.out.split()) == (0, ["A1", "A2", "A3", "A4"])
+    assert states(failed) == ["failed"] * 3 + [None]
+
+
+def test_many_are_not_done_unasked(failed: Cli) -> None:
+    assert "--yes" in failed("devices", "revoke", "--product", "meter").complaint(1)
+    assert states(failed) == ["failed"] * 3 + [None]
+
+
+def test_found_ones_with_nothing_to_do_are_counted_and_named_ones_fail(failed: Cli, tmp_path: Path) -> None:
+    named, rest = tmp_path / "serials", tmp_path / "rest"
+    assert failed("devices", "revoke", "--product", "meter", "--yes").out == (
+        "revoke: 3 done, 1 had nothing to do, 0 failed\n"
+    )
+    named.write_text("# these\nA1\n\nA9, no such\n")
+    ran = failed("devices", "revoke", "--file", named, "--yes", "--failed", rest)
+    assert (ran.code, ran.out) == (1, "revoke: 0 done, 2 failed\n")
+    assert [line.split("\t")[0] for line in rest.read_text().splitlines()] == ["A1", "A9"]
+    again = failed("devices", "reissue", "--file", rest, "--yes")
+    assert (again.code, again.out) == (1, "reissue: 1 done, 1 failed\n")
+
+
+def test_a_file_with_a_bad_line_is_named_and_nothing_is_done(failed: Cli, tmp_path: Path) -> None:
+    named = tmp_path / "serials"
+    named.write_text("A1\nno/serial\n")
+    assert "line 2" in failed("devices", "retry", "--file", named, "--yes").complaint(1)
+    assert states(failed)[0] == "failed"
+
+
+@pytest.mark.parametrize("named", [[], ["A1", "--product", "meter"], ["--file", "x", "--fault", "refused"]])
+def test_devices_are_named_in_one_way(failed: Cli, named: list[str]) -> None:
+    assert "in one way" in failed("devices", "retry", *named).complaint(2)
+
+
+def test_a_product_that_is_not_there_is_said(failed: Cli) -> None:
+    assert "none" in failed("devices", "retry", "--product", "none", "--yes").complaint(1)
+
+
+def test_history_tells_decisions_in_their_order(failed: Cli) -> None:
+    failed("devices", "retry", "A1")
+    events = [it["event"] for it in failed("devices", "history", "A1", "--json").json]
+    assert events == ["added", "retried"]
+    assert "retried" in failed("devices", "history", "A1").out
+    assert "A9" in failed("devices", "history", "A9").complaint(1)
