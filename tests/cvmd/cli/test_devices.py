@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from cvmd.sealing import Sealer, load_master_key
+from tests.cvmd.cli.conftest import TOKEN
+
 Cli = Callable[..., Any]
 
 
