@@ -45,13 +45,13 @@ def iot(stack: Stack) -> Iterator[Any]:
     """The account, as somebody else uses it."""
     client = boto3.client(
         "iot", endpoint_url=stack.aws.url, region_name="eu-west-1", aws_access_key_id="other",
-        aws_secret_access_key="other",  # noqa: S106  # the stand-in asks for none
+        aws_secret_access_key="other",  # the stand-in asks for none
     )  # fmt: skip
     yield client
     client.close()
 
 
-def foreign(iot: Any, *, active: bool, thing: str | None = None) -> str:  # noqa: ANN401  # boto3's client has no type
+def foreign(iot: Any, *, active: bool, thing: str | None = None) -> str:  # boto3's client has no type
     """A certificate that somebody else made; its id."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "somebody else's")])
@@ -96,7 +96,7 @@ def orphans_of(stack: Stack, *known: str) -> set[str]:
     return set(at_aws(stack)) - set(known) - in_rows
 
 
-def test_inv5_reconcile_removes_exactly_ours(stack: Stack, iot: Any) -> None:  # noqa: ANN401  # as foreign
+def test_inv5_reconcile_removes_exactly_ours(stack: Stack, iot: Any) -> None:  # as foreign
     stack.aws.seed_things(["elsewhere"])
     theirs = {
         foreign(iot, active=active, thing=thing): "ACTIVE" if active else "INACTIVE"
@@ -127,10 +127,10 @@ def test_inv5_reconcile_removes_exactly_ours(stack: Stack, iot: Any) -> None:  #
 
 
 @pytest.fixture
-def restored(make_stack: MakeStack) -> Iterator[tuple[Stack, Path]]:
+def restored(make_stack: MakeStack) -> tuple[Stack, Path]:
     """A stack on SQLite, and where its backup is to lie."""
     stack = with_unlimited_products(make_stack(deadlines__auth_delay_ms=50, disposal__poll_s=0.05))
-    yield stack, stack.directory / "backup.db"
+    return stack, stack.directory / "backup.db"
 
 
 def database_file(stack: Stack) -> Path:
