@@ -193,8 +193,8 @@ class ReconcileStore(Protocol):
     def device_of_thing(self, account_id: int, things: Sequence[str]) -> Attribution | None:
         """The device that one of these things is mapped to, or that it is one of several. None: none of ours."""
 
-    def expected(self, account_id: int, after: int, limit: int) -> Sequence[tuple[int, bytes]]:
-        """(row, certificate id) of the account's certificates that AWS must have, by row, after that row."""
+    def expected(self, account_id: int, after: int, limit: int) -> tuple[Sequence[bytes], int | None]:
+        """Of the account's next rows the ids of certificates that AWS must have, and the last row; None: no more."""
 
     def mapped_things(self, account_id: int, after: str, limit: int) -> Sequence[str]:
         """The things of the account's devices, but of products that share them, in their order, after that one."""

@@ -105,9 +105,10 @@ def _of_things(count: int) -> Select[Any]:
     )
 
 
+# By row alone: the index of the status would be read whole, and sorted, for every page.
 _EXPECTED = (
-    select(certificates.c.id, certificates.c.certificate_id)
-    .where(certificates.c.account_id == given("account"), certificates.c.id > given("after"), LIVING)
+    select(certificates.c.id, certificates.c.certificate_id, LIVING)
+    .where(certificates.c.account_id == given("account"), certificates.c.id > given("after"))
     .order_by(certificates.c.id)
     .limit(given("limit", type_=Integer))
 )
@@ -191,10 +192,10 @@ class Inventory:
         device_id, serial = found[0] if len(found) == 1 else (None, None)
         return Attribution(None, device_id, serial, "thing", in_flight=False)
 
-    def expected(self, account_id: int, after: int, limit: int) -> Sequence[tuple[int, bytes]]:
-        """(row, certificate id) of the account's certificates that AWS must have, by row, after that row."""
+    def expected(self, account_id: int, after: int, limit: int) -> tuple[Sequence[bytes], int | None]:
+        """Of the account's next rows the ids of certificates that AWS must have, and the last row; None: no more."""
         found = self._database.statement(lambda t: t.rows(_EXPECTED, account=account_id, after=after, limit=limit))
-        return [(number, certificate_id) for number, certificate_id in found]
+        return [certificate_id for _, certificate_id, living in found if living], found[-1][0] if found else None
 
     def mapped_things(self, account_id: int, after: str, limit: int) -> Sequence[str]:
         """The things of the account's devices, but of products that share them, in their order, after that one."""
