@@ -10,7 +10,7 @@ from cvmd.cli.database import open_database
 from cvmd.cli.output import print_json, print_table, time
 from cvmd.errors import IssuerFault
 from cvmd.model import US, Fault, State
-from cvmd.store.status import OpenBreaker, Status, read_status
+from cvmd.store.overview import OpenBreaker, Status, read_status
 
 _TO_DO_FOR_BREAKER = {
     IssuerFault.THROTTLED: "nothing; if it lasts, lower the account's creates_per_s or have AWS raise its quota",

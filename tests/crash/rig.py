@@ -29,6 +29,7 @@ WITHIN_S = 60.0
 """By then what a test waits for has happened, or it fails."""
 CREATE, ACTIVATE = "CreateCertificateFromCsr", "UpdateCertificate"
 SHORT = {
+    "worker__state_dir": "",  # each setting that a test changes: the next daemon has it as it was
     "worker__lease_s": 3.0,
     "worker__poll_ms": 50,
     "disposal__poll_s": 0.5,

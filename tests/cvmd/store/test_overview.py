@@ -1,7 +1,7 @@
 """The state of the whole, counted."""
 
 from cvmd.model import CertificateStatus, Fault, State
-from cvmd.store.status import read_status
+from cvmd.store.overview import read_status
 from tests.cvmd.store.conftest import Scene, a_claim
 
 
