@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _CERTIFICATE_ARN = re.compile(r"arn:.*:cert/([0-9a-f]{64})")
 _INTERNAL_ERROR_REST_S = 30.0
+_RECONCILE_REST_S = 300.0
+"""What only a person's `cvmd reconcile` mends."""
 _RECORD_AGAIN_S = 0.5
 
 
@@ -202,6 +204,8 @@ class Worker:
                 )
                 return 0.0
             try:
+                if step is Step.EXPIRE:
+                    return self._expire(issuance)
                 after = self._do(step, issuance, hold)
             except IssuerError as error:
                 return self._failed(issuance, hold, error)
@@ -219,9 +223,6 @@ class Worker:
             return None
         if step is Step.EXHAUSTED:
             self._fail(issuance, None, Fault.ATTEMPTS_EXHAUSTED, "no Create call had a known outcome")
-            return None
-        if step is Step.EXPIRE:
-            self._expire(issuance)
             return None
         if step is Step.TAKE:
             hold = self._hold()
@@ -364,10 +365,19 @@ class Worker:
                 self._store.dispose_again(issuance)  # as in _activate: without an answer, it may have had its effect
         return 0.0
 
-    def _expire(self, issuance: Issuance) -> None:
+    def _expire(self, issuance: Issuance) -> float:
+        assert issuance.certificate_id is not None, "an offered issuance has its certificate"
+        if self._issuer.certificate_is_active(issuance.account, issuance.certificate_id):
+            log.error(
+                "issuance %d: certificate %s is ACTIVE, and by its row nobody has acknowledged it: the database is"
+                " older than AWS, so run `cvmd reconcile`",
+                issuance.id, issuance.certificate_id.hex(),
+            )  # fmt: skip
+            return _RECONCILE_REST_S
         if self._store.expire(issuance):
             log.info("issuance %d: nobody acknowledged its certificate in time", issuance.id)
             self._on_moved(issuance.id)
+        return 0.0
 
     def _fail(self, issuance: Issuance, claim_id: bytes | None, fault: Fault, detail: str) -> None:
         log.error("issuance %d failed (%s): %s", issuance.id, fault, detail)

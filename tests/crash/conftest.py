@@ -25,11 +25,13 @@ def rigs(mariadb_session: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def rig(rigs: Sequence[Rig], mariadb: MariaDB) -> Rig:
+def rig(rigs: Sequence[Rig], mariadb: MariaDB) -> Iterator[Rig]:
     """One of them, with nothing left by a former test."""
     rigs[0].aws.clear_faults()
     rigs[0].forget()
-    return rigs[0]
+    yield rigs[0]
+    if rigs[0].daemon is not None:
+        rigs[0].daemon.end()
 
 
 @pytest.fixture

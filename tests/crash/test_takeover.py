@@ -23,4 +23,3 @@ def test_inv5_the_next_process_of_a_node_goes_on_at_once(rig: Rig, step: str) ->
     rig.start_daemon(**settings)
     wait_until(lambda: device.ask(rig.port), f"the device is done: {device.told}")
     account.at_rest(device)
-    rig.daemon.end()

@@ -332,10 +332,22 @@ def expired(bench: Bench) -> Issuance:
 
 def test_inv5_an_offer_that_nobody_acknowledged_expires(bench: Bench) -> None:
     row = bench.carry(expired(bench))
-    assert bench.log == ["expire"]
+    assert bench.log == ["certificate_is_active", "expire"]
     assert (row.state, row.sealed_escrow) == (State.CLOSED, None)
     assert bench.moved == [(row.id, State.CLOSED)]
     assert [it.certificate_id for it in bench.scene.store.retiring(9)] == [row.certificate_id]
+
+
+def test_inv1_an_offer_whose_certificate_is_in_use_does_not_expire(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a restore: the acknowledgement is younger than the rows."""
+    row = expired(bench)
+    assert row.certificate_id is not None
+    bench.plain.active.add(row.certificate_id)
+    assert bench.worker().carry(row) > 0
+    assert bench.scene.now(row.serial) == row
+    assert "cvmd reconcile" in caplog.text
 
 
 def test_an_offer_that_was_acknowledged_in_the_last_moment_does_not_expire(bench: Bench) -> None:

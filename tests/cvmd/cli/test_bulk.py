@@ -1,6 +1,7 @@
 """A verb for many devices: how they are named, what is asked first, and what is said afterwards."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ def failed(add: Cli, admin: Cli, tmp_path: Path) -> Cli:
     """A1 and A2 failed for want of a thing, A3 by a refusal, A4 has nothing."""
     for serial in ("A1", "A2", "A3", "A4"):
         add(serial)
-    with sqlite3.connect(tmp_path / "cvmd.db") as database:
+    with closing(sqlite3.connect(tmp_path / "cvmd.db", isolation_level=None)) as database:
         for number, fault in enumerate(("thing-missing", "thing-missing", "refused"), 1):
             database.execute(
                 "INSERT INTO issuances (device_id, account_id, uid, generation, state, resume_state, fault, key_source,"

@@ -3,6 +3,7 @@
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ Cli = Callable[..., Any]
 
 
 def sealed_token(tmp_path: Path, serial: bytes) -> bytes:
-    with sqlite3.connect(tmp_path / "cvmd.db") as database:
+    with closing(sqlite3.connect(tmp_path / "cvmd.db", isolation_level=None)) as database:
         ((sealed,),) = database.execute("SELECT sealed_token FROM devices WHERE serial = ?", (serial,))
-    database.close()
     return bytes(sealed)
 
 
@@ -180,7 +180,7 @@ def test_a_window_for_reissue_is_opened_and_closed(add: Cli, admin: Cli) -> None
 def test_revoke_ends_what_is_being_made_and_says_so_in_the_audit(add: Cli, admin: Cli, tmp_path: Path) -> None:
     add("A1")
     assert "A1" in admin("devices", "revoke", "A1").complaint(1), "there is nothing to revoke yet"
-    with sqlite3.connect(tmp_path / "cvmd.db") as database:
+    with closing(sqlite3.connect(tmp_path / "cvmd.db", isolation_level=None)) as database:
         database.execute(
             "INSERT INTO issuances (device_id, account_id, uid, generation, state, key_source, not_before_us,"
             " created_us, updated_us) SELECT id, 1, x'00112233445566778899aabbccddeeff', 1, 'queued', 'ec-p256', 0, 0,"

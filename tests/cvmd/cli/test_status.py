@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.cvmd.cli.conftest import Cli
 @pytest.fixture
 def troubled(admin: Cli, tmp_path: Path) -> Cli:
     """An account whose calls are refused, while one issuance waits."""
-    with sqlite3.connect(tmp_path / "cvmd.db") as database:
+    with closing(sqlite3.connect(tmp_path / "cvmd.db", isolation_level=None)) as database:
         database.execute(
             "INSERT INTO breakers (account_id, policy, failures, until_us, fault, detail, opened_us)"
             " VALUES (1, '', 2, 2000000, 'account', 'AccessDeniedException', 1000000)"
