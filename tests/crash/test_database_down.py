@@ -74,7 +74,16 @@ def out_of_connections(server: MariaDB, rig: Rig) -> None:
         time.sleep(0.01)
     for each in hogs:
         each.close()
-    server.execute("SET GLOBAL max_connections = 151")
+    wait_until(lambda: _has_room_again(server), "there is a connection for the operator")
+
+
+def _has_room_again(server: MariaDB) -> bool:
+    try:
+        server.execute("SET GLOBAL max_connections = 151")
+    except pymysql.err.OperationalError as error:  # a closed connection is let go a moment later
+        assert error.args[0] == 1040, error
+        return False
+    return True
 
 
 def vend(rig: Rig, device: Device) -> None:

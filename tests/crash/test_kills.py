@@ -15,8 +15,16 @@ ALONE = {"worker__poll_ms": 60_000, "disposal__poll_s": 3600.0}
 """Nothing is looked for but what is said to be there: so the steps of a vend are the same ones every time."""
 
 
+_ON_ITS_WAY = (
+    "SELECT id FROM certificates WHERE status = 'retiring' AND not_before_us < (UNIX_TIMESTAMP() + 60) * 1000000"
+)
+
+
 def clean_vend(rig: Rig, product: str) -> list[list[str]]:
-    """The trace of a vend in which nothing happens."""
+    """The trace of a vend in which nothing happens, and nothing is left to do of a former test."""
+    rig.start_daemon()
+    wait_until(lambda: rig.rows(_ON_ITS_WAY) == [], "what retires is disposed of", pause_s=0.1)
+    rig.stop_daemon()
     rig.start_daemon(**ALONE)
     [device] = rig.enrol(1, product)
     assert device.ask(rig.port)
