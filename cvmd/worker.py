@@ -1,8 +1,7 @@
 """The part of a node that claims issuances and carries them on. The numbers are those of docs/issuance.md.
 
-`carry` takes one due row as far as it goes without its device: it does one step, records it by
-compare-and-set,
-and asks `issuance.next_step` again. It is plain blocking code in a thread; a crash between any two lines
+`carry` takes one due row as far as it goes without its device: it does one step, records it by compare-and-set, and
+asks `issuance.next_step` again. It is plain blocking code in a thread; a crash between any two lines
 leaves a row that the next claimer settles by the same steps.
 """
 
@@ -130,16 +129,17 @@ class Worker:
         now_s = time.monotonic()
         self._resting_until_s = {row: until for row, until in self._resting_until_s.items() if until > now_s}
         limit = free + len(self._in_hand) + len(self._resting_until_s) + 1
-        due = [
-            issuance
-            for issuance in await self._pool.run(self._store.due, limit)
-            if issuance.id not in self._resting_until_s
-        ]
+        in_hand = set(self._in_hand)
+        found = await self._pool.run(self._store.due, limit)
+        due = [issuance for issuance in found if issuance.id not in self._resting_until_s]
         if self._stopping:  # while this was looking
             return
-        ready = [issuance for issuance in due if issuance.id not in self._in_hand]
+        ready = [issuance for issuance in due if issuance.id not in in_hand]
         # A row in hand that is due again: its device was quicker with the ACK than we with putting it down.
+        # One that was put down while this was looking: what was read of it, or of its breaker, may be old.
         self._more_due = len(ready) > free or len(ready) < len(due)
+        if in_hand - self._in_hand and len(ready) < len(due):
+            self._woken.set()
         for issuance in ready[:free]:
             self._in_hand.add(issuance.id)
             self._idle.clear()

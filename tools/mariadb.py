@@ -92,12 +92,18 @@ class MariaDB:
         """The SQLAlchemy URL of a database, password included, whether or not it is there."""
         return f"mysql+pymysql://{USER}:{self._password}@127.0.0.1:{self.port}/{database}"
 
-    def execute(self, *statements: str) -> None:
-        """Runs statements as the server's administrator."""
+    @contextmanager
+    def connected(self) -> Iterator[pymysql.cursors.Cursor]:
+        """A connection of the server's administrator, open meanwhile."""
         connection = pymysql.connect(
             unix_socket=str(self._socket), user=getpass.getuser(), autocommit=True, connect_timeout=5
         )
         with connection, connection.cursor() as cursor:
+            yield cursor
+
+    def execute(self, *statements: str) -> None:
+        """Runs statements as the server's administrator."""
+        with self.connected() as cursor:
             for statement in statements:
                 cursor.execute(statement)
 

@@ -61,29 +61,25 @@ def read_only(server: MariaDB, _rig: Rig) -> None:
 def out_of_connections(server: MariaDB, rig: Rig) -> None:
     """All connections of the daemon are cut, and others take the few that there are."""
     of_daemon = rig.rows(f"SELECT id FROM information_schema.processlist WHERE user = '{USER}'")
-    server.execute("SET GLOBAL max_connections = 10")
-    for each in of_daemon:
-        with suppress(pymysql.err.OperationalError):  # it has ended by itself
-            server.execute(f"KILL CONNECTION {each['id']}")
+    with server.connected() as administrator:  # from before: for it, too, there will be no room
+        administrator.execute("SET GLOBAL max_connections = 10")
+        for each in of_daemon:
+            with suppress(pymysql.err.OperationalError):  # it has ended by itself
+                administrator.execute(f"KILL CONNECTION {each['id']}")
+        _take_connections(rig, _AWAY_S)
+        administrator.execute("SET GLOBAL max_connections = 151")
+
+
+def _take_connections(rig: Rig, for_s: float) -> None:
     url = make_url(rig.database_url)
     hogs = []
-    until_s = time.monotonic() + _AWAY_S
+    until_s = time.monotonic() + for_s
     while time.monotonic() < until_s:
         with suppress(pymysql.err.OperationalError):
             hogs.append(pymysql.connect(host="127.0.0.1", port=url.port or 0, user=USER, password=url.password or ""))
         time.sleep(0.01)
     for each in hogs:
         each.close()
-    wait_until(lambda: _has_room_again(server), "there is a connection for the operator")
-
-
-def _has_room_again(server: MariaDB) -> bool:
-    try:
-        server.execute("SET GLOBAL max_connections = 151")
-    except pymysql.err.OperationalError as error:  # a closed connection is let go a moment later
-        assert error.args[0] == 1040, error
-        return False
-    return True
 
 
 def vend(rig: Rig, device: Device) -> None:

@@ -148,3 +148,34 @@ def test_after_stop_nothing_is_taken_that_was_being_looked_for(bench: Bench) -> 
 
     run(worker, test)
     assert bench.scene.now(row.serial).state is State.QUEUED
+
+
+def test_what_was_put_down_while_it_was_looking_is_looked_at_again(bench: Bench) -> None:
+    """It would be carried on past the breaker that it has just opened, and nobody would close that."""
+    bench.scene.queued()
+    worker = bench.worker()
+    looked = threading.Event()
+    look = bench.store.due
+
+    def no_such_policy(*_: object) -> None:
+        assert looked.wait(LONG_S)
+        raise an_error(IssuerFault.POLICY_MISSING)
+
+    def due(limit: int) -> Any:
+        found = look(limit)
+        if bench.log.count("due") == 2:
+            looked.set()
+            while worker._in_hand:  # whoever carries it puts it down
+                threading.Event().wait(0.002)
+        return found
+
+    bench.issuer.first["policy_exists"] = no_such_policy
+    bench.store.due = due
+
+    async def test() -> None:
+        await until(lambda: "policy_exists" in bench.log)
+        worker.wake()
+        await looks(bench, 2)
+
+    run(worker, test)
+    assert bench.log.count("policy_exists") == 1
