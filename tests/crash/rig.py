@@ -46,11 +46,11 @@ _one_asks = threading.Lock()
 """multiprocessing takes a child's status once: of two threads that ask at a time one would get another answer."""
 
 
-def wait_until(holds: Callable[[], Any], what: str, *, pause_s: float = 0.01) -> Any:
-    """What `holds` returns once it is true; the test fails if that takes too long."""
+def wait_until(holds: Callable[[], Any], what: str, *seen: object, pause_s: float = 0.01) -> Any:
+    """What `holds` returns once it is true; else the test fails after a while, and shows what was `seen` by then."""
     deadline = time.monotonic() + WITHIN_S
     while not (answer := holds()):
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, (what, *map(str, seen))
         time.sleep(pause_s)
     return answer
 
@@ -78,6 +78,10 @@ class Forked:
         with _one_asks:
             self._process.join(0)
             return self._process.exitcode
+
+    def __str__(self) -> str:
+        """The end of its log."""
+        return self.log.read_text()[-2000:]
 
     def running(self) -> bool:
         """Whether it is there still."""
@@ -158,7 +162,7 @@ class Rig(Stack):
         files = (self.directory / f"node-{number}.{kind}" for kind in ("log", "trace"))
         node = Forked(Orders(("serve", "--config", str(config)), *files, plan))
         wait_until(lambda: node.port or not node.running(), f"{node.log} says where it listens")
-        assert node.port or plan.step, f"the daemon ended: {node.log.read_text()[-2000:]}"
+        assert node.port or plan.step, f"the daemon ended: {node}"
         return node
 
     def enrol(self, count: int, product: str) -> list[Device]:

@@ -89,7 +89,7 @@ def carry(rig: Rig, case: Case) -> Line:
         rig.cvmd("devices", "retry", device.serial, check=False)
         return device.ask(rig.port)
 
-    wait_until(lambda: device.ask(rig.port) if told == "Done" else mended(), f"{case}: {device.told}", pause_s=0.1)
+    wait_until(lambda: device.ask(rig.port) if told == "Done" else mended(), f"{case}", device.told, pause_s=0.1)
     rest = account.at_rest(device)
     wait_until(lambda: json.loads(rig.cvmd("status", "--json").stdout)["breakers"] == [], f"{case}: all is well again")
     return Line(case, told, looked, rest.creates)

@@ -83,7 +83,7 @@ def _take_connections(rig: Rig, for_s: float) -> None:
 
 
 def vend(rig: Rig, device: Device) -> None:
-    wait_until(lambda: device.ask(rig.port), f"{device.serial} is done: {device.told[-3:]}", pause_s=0.2)
+    wait_until(lambda: device.ask(rig.port), f"{device.serial} is done", device.told, pause_s=0.2)
 
 
 @pytest.mark.parametrize("trouble", [restarted, killed, frozen, read_only, out_of_connections])

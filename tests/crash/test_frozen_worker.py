@@ -19,7 +19,8 @@ PATIENCE_S = 2.0
 @contextmanager
 def frozen_and_other(rig: Rig, device: Device, plan: Plan) -> Iterator[tuple[Forked, Forked]]:
     """Two nodes of one database; `plan` has stopped the first one, which the device has asked in vain."""
-    device.options = replace(device.options, timeout_s=PATIENCE_S)
+    usual = device.options
+    device.options = replace(usual, timeout_s=PATIENCE_S)
     nodes: list[Forked] = []
     try:
         nodes.append(rig.start_node(plan))
@@ -27,6 +28,7 @@ def frozen_and_other(rig: Rig, device: Device, plan: Plan) -> Iterator[tuple[For
             asked = pool.submit(device.ask, nodes[0].port)
             wait_until(lambda: nodes[0].trace("hit"), f"{plan} is reached")
             assert not asked.result()
+        device.options = usual
         nodes.append(rig.start_node())  # only now: it might have been the one that took up the work
         yield nodes[0], nodes[1]
     finally:
@@ -43,7 +45,7 @@ def test_inv1_inv10_a_create_that_comes_late_is_a_loser(rig: Rig, counts: Print,
     [device] = rig.enrol(1, product)
     account = Account(rig)
     with frozen_and_other(rig, device, Plan("create#1", "stop-after")) as (frozen, other):
-        wait_until(lambda: device.ask(other.port), f"the other node does the work: {device.told}")
+        wait_until(lambda: device.ask(other.port), "the other node does the work", device.told, other)
         frozen.signal(SIGCONT)
         wait_until(
             lambda: [it["status"] for it in certificates(rig, device) if it["reason"] == "loser"] == ["deleted"],
@@ -66,10 +68,10 @@ def test_inv1_a_late_activation_of_a_retired_certificate_is_undone(rig: Rig, cou
     [device] = rig.enrol(1, "ec")
     account = Account(rig)
     with frozen_and_other(rig, device, Plan("activate#1", "stop-before")) as (frozen, other):
-        wait_until(lambda: device.ask(other.port), f"the other node activates: {device.told}")
+        wait_until(lambda: device.ask(other.port), "the other node activates", device.told, other)
         former = device.certificate_id
         device.options = replace(device.options, renew=True)
-        wait_until(lambda: device.ask(other.port), f"and replaces: {device.told}")
+        wait_until(lambda: device.ask(other.port), "and replaces", device.told, other)
         wait_until(lambda: status(rig, former) == "INACTIVE", "the former one is inert")
         frozen.signal(SIGCONT)
         wait_until(

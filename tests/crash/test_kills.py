@@ -63,11 +63,11 @@ def carry(rig: Rig, product: str, plan: Plan) -> Rest:
     node = rig.daemon
     assert node is not None
     device.ask(rig.port)
-    wait_until(lambda: node.trace("hit"), f"{plan} is reached: {device.told}, {node.trace('Store', 'AwsIot')}")
+    wait_until(lambda: node.trace("hit"), f"{plan} is reached", device.told, node)
     if dies:
         assert node.wait() == -SIGKILL
         rig.start_daemon()
-    wait_until(lambda: device.ask(rig.port), f"the device is done: {plan}, {device.told}")
+    wait_until(lambda: device.ask(rig.port), f"the device is done: {plan}", device.told)
     return account.at_rest(device)
 
 

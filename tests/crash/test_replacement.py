@@ -21,7 +21,7 @@ def first_vend(rig: Rig, product: str) -> tuple[Device, str]:
     rig.cvmd("products", "set", product, "--reissue-limit", "unlimited")
     [device] = rig.enrol(1, product)
     rig.start_daemon(**QUICK)
-    wait_until(lambda: device.ask(rig.port), f"the first one: {device.told}")
+    wait_until(lambda: device.ask(rig.port), "the first one", device.told)
     assert rig.daemon is not None
     rig.daemon.end()
     device.bundles.clear()
@@ -69,7 +69,7 @@ def replaced(rig: Rig, product: str, plan: Plan = NOTHING) -> Rest:
         wait_until(
             lambda: ask(rig, device, former) or not node.running() or node.trace("hit"), f"{plan}: {device.told}"
         )
-        wait_until(lambda: node.trace("hit"), f"{plan} is reached: {device.told}")
+        wait_until(lambda: node.trace("hit"), f"{plan} is reached", device.told)
         assert node.wait() == -SIGKILL
         rig.start_daemon(**QUICK)
     wait_until(

@@ -22,8 +22,8 @@ def carry(rig: Rig, key_source: str, plan: Plan) -> Rest:
     node = rig.daemon
     assert node is not None
     device.ask(rig.port)
-    wait_until(lambda: node.trace("hit"), f"{plan} is reached: {device.told}")
-    wait_until(lambda: device.ask(rig.port), f"the device is done: {plan}, {device.told}")
+    wait_until(lambda: node.trace("hit"), f"{plan} is reached", device.told)
+    wait_until(lambda: device.ask(rig.port), f"the device is done: {plan}", device.told)
     assert node.running()
     return account.at_rest(device)
 

@@ -21,5 +21,5 @@ def test_inv5_the_next_process_of_a_node_goes_on_at_once(rig: Rig, step: str) ->
     device.ask(rig.port)
     assert dies.wait() == -SIGKILL
     rig.start_daemon(**settings)
-    wait_until(lambda: device.ask(rig.port), f"the device is done: {device.told}")
+    wait_until(lambda: device.ask(rig.port), "the device is done", device.told)
     account.at_rest(device)
