@@ -20,6 +20,7 @@ from cvmd.admission import Door
 from cvmd.changes import Changes
 from cvmd.config import Config, secret_path
 from cvmd.connection import Deadlines
+from cvmd.database import configured, connections
 from cvmd.disposal import DisposalSettings, Disposer
 from cvmd.errors import ConfigError, SealError
 from cvmd.issuer.aws_iot import AwsIot, AwsSettings
@@ -120,12 +121,7 @@ class Node:
     async def start(cls, config: Config, stack: AsyncExitStack) -> Node:
         """Secrets, schema, listener: whatever is wrong is said before a device is let in."""
         sealer = Sealer(load_master_key(secret_path(config.secrets.master_key_file)))
-        database = Database(
-            config.database.url,
-            password=config.database.password(),
-            pool=config.database.pool + config.worker.concurrency + config.disposal.concurrency,
-            timeout_s=config.database.timeout_s,
-        )
+        database = configured(config, pool=connections(config))
         stack.callback(database.close)
         database.serve_alone()
         _check_database(database, sealer)

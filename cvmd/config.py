@@ -12,6 +12,7 @@ import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -87,6 +88,19 @@ class Database(Struct, frozen=True, forbid_unknown_fields=True):
     password_file: Annotated[
         str, Meta(description=f"file with the password, absolute or {CREDENTIALS}/name; empty: none")
     ] = ""
+    tls: Annotated[
+        Literal["off", "required", "verify-ca", "verify"],
+        Meta(description="by TCP: encrypted; and who signed the server's certificate; and for which host"),
+    ] = "off"
+    tls_ca_file: Annotated[
+        str, Meta(description="PEM: who may sign the server's certificate; empty: whom this machine trusts")
+    ] = ""
+    tls_cert_file: Annotated[str, Meta(description="PEM: our certificate, where the server wants one; empty: none")] = (
+        ""
+    )
+    tls_key_file: Annotated[
+        str, Meta(description=f"PEM: the key of tls_cert_file, absolute or {CREDENTIALS}/name; empty: none")
+    ] = ""
     pool: Annotated[int, Meta(ge=1, le=256, description="connections, each with its thread")] = 8
     timeout_s: Annotated[
         float, Meta(gt=0, le=120, description="of a statement; Galera stalls 6.4 s when it loses a node")
@@ -100,6 +114,23 @@ class Database(Struct, frozen=True, forbid_unknown_fields=True):
         if self.url.removeprefix("sqlite:///") in ("", ":memory:"):
             raise ValueError("url: names no file; write sqlite:////absolute/path (four slashes)")
         _check_secret_path("password_file", self.password_file)
+        _check_secret_path("tls_key_file", self.tls_key_file)
+        self._check_transport()
+
+    def _check_transport(self) -> None:
+        options = dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True))
+        if unknown := options.keys() - {"unix_socket"}:
+            raise ValueError(f"url: {min(unknown)} cannot be set there, only unix_socket can; for TLS see database.tls")
+        by_tcp = self.url.startswith("mysql") and "unix_socket" not in options
+        if self.tls != "off" and not by_tcp:
+            raise ValueError("tls: is for TCP; a file or a Unix socket crosses no network, so leave it off")
+        files = [key for key in ("tls_ca_file", "tls_cert_file", "tls_key_file") if getattr(self, key)]
+        if self.tls == "off" and files:
+            raise ValueError(f"{files[0]}: is set, and tls is off; set tls to required, verify-ca or verify")
+        if self.tls == "required" and self.tls_ca_file:
+            raise ValueError("tls_ca_file: is looked at by verify-ca and verify only, and tls is required")
+        if bool(self.tls_cert_file) != bool(self.tls_key_file):
+            raise ValueError("tls_cert_file: goes with tls_key_file; set both or none")
 
     def password(self) -> Secret | None:
         """What `password_file` holds, read now; None if it is empty. Raises ConfigError."""

@@ -22,14 +22,15 @@ ANSWERS_WITHIN_S = 60.0
 class MariaDB:
     """One mariadbd. `stop`, `kill` and `start` may follow each other: data, port and password stay."""
 
-    def __init__(self, directory: Path) -> None:
-        """Lays the data directory in `directory`, which must be there; starts nothing."""
+    def __init__(self, directory: Path, *options: str) -> None:
+        """Lays the data directory in `directory`, which must be there; starts nothing. `options`: of mariadbd."""
         self.port = _free_port()
+        self._options = options
         self._directory = directory
         self._password = secrets.token_hex(8)
         self._process: subprocess.Popen[bytes] | None = None
         # In a directory of its own: a Unix socket's path ends at 107 bytes, and test directories are longer.
-        self._socket = Path(tempfile.mkdtemp(prefix="mariadb-")) / "s"
+        self.socket = Path(tempfile.mkdtemp(prefix="mariadb-")) / "s"
         self._install()
 
     def start(self) -> None:
@@ -41,19 +42,20 @@ class MariaDB:
             "--no-defaults",
             *_as_user(),
             f"--datadir={self._data}",
-            f"--socket={self._socket}",
+            f"--socket={self.socket}",
             "--bind-address=127.0.0.1",
             f"--port={self.port}",
             "--skip-name-resolve",
             "--innodb-buffer-pool-size=64M",
             "--innodb-flush-log-at-trx-commit=2",  # outlives kill -9 of the server, which is all we do to it
+            *self._options,
         ]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         deadline = time.monotonic() + ANSWERS_WITHIN_S
-        while not self._socket.exists():
+        while not self.socket.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError(f"mariadbd did not come up: {self._last_words()}")
@@ -72,12 +74,12 @@ class MariaDB:
             self._process.kill()
             self._process.wait()
             self._process = None
-            self._socket.unlink(missing_ok=True)  # `start` takes a socket for a server that listens
+            self.socket.unlink(missing_ok=True)  # `start` takes a socket for a server that listens
 
     def close(self) -> None:
         """Stops it and takes its socket's directory away; its data stay in the directory it was given."""
         self.stop()
-        shutil.rmtree(self._socket.parent)
+        shutil.rmtree(self.socket.parent)
 
     def create_database(self, name: str) -> str:
         """A new, empty database; its SQLAlchemy URL."""
@@ -96,7 +98,7 @@ class MariaDB:
     def connected(self) -> Iterator[pymysql.cursors.Cursor]:
         """A connection of the server's administrator, open meanwhile."""
         connection = pymysql.connect(
-            unix_socket=str(self._socket), user=getpass.getuser(), autocommit=True, connect_timeout=5
+            unix_socket=str(self.socket), user=getpass.getuser(), autocommit=True, connect_timeout=5
         )
         with connection, connection.cursor() as cursor:
             yield cursor
@@ -165,10 +167,10 @@ class MariaDB:
 
 
 @contextmanager
-def private_mariadb() -> Iterator[MariaDB]:
-    """A running server in a temporary directory that vanishes with it."""
+def private_mariadb(*options: str) -> Iterator[MariaDB]:
+    """A running server in a temporary directory that vanishes with it. `options`: more of mariadbd's."""
     with tempfile.TemporaryDirectory(prefix="cvmd-mariadb-") as directory:
-        server = MariaDB(Path(directory))
+        server = MariaDB(Path(directory), *options)
         try:
             server.start()
             yield server

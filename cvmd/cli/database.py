@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from cvmd.cli.common import Refused
 from cvmd.config import Config
+from cvmd.database import configured
 from cvmd.errors import ConfigError, SealError
 from cvmd.sealing import Sealer, load_master_key
 from cvmd.store import AdminStore, Database, Trail, check_schema
@@ -17,12 +18,7 @@ from cvmd.store import AdminStore, Database, Trail, check_schema
 @contextmanager
 def open_database(settings: Config, *, pool: int = 1) -> Iterator[Database]:
     """The database that `settings` name, whatever is in it."""
-    database = Database(
-        settings.database.url,
-        password=settings.database.password(),
-        pool=pool,
-        timeout_s=settings.database.timeout_s,
-    )
+    database = configured(settings, pool=pool)
     try:
         yield database
     finally:

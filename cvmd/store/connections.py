@@ -5,6 +5,7 @@ The driver is always in autocommit: a single statement is its own transaction an
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import time
@@ -17,16 +18,26 @@ import pymysql
 from sqlalchemy import URL, Engine, QueuePool, create_engine, event
 
 from cvmd.model import US, Secret
+from cvmd.store.tls import Tls, is_here, plugins
 
 _MYSQL_SESSION = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
-    " innodb_lock_wait_timeout = 5"
+    " innodb_lock_wait_timeout = 5,"
+    # An ALTER that waits for a transaction holds up all that come after it: it gives up, and may be run again.
+    " lock_wait_timeout = 5"
+    # A process that is frozen inside a transaction keeps no row: the server ends it (MariaDB; MySQL has no such thing).
+    " /*M!100300 , idle_transaction_timeout = {idle_s} */"
 )
 _UNKNOWN_VARIABLE = 1193
 
 
-def mysql_engine(url: URL, password: Secret | None, pool: int, timeout_s: float) -> Engine:
-    """MariaDB or MySQL by TCP or Unix socket; a lost server is noticed after `timeout_s`."""
+def mysql_engine(url: URL, password: Secret | None, tls: Tls, pool: int, timeout_s: float) -> Engine:
+    """MariaDB or MySQL by TCP or Unix socket; a lost server is noticed after `timeout_s`.
+
+    Raises ConfigError for files of TLS that cannot be used.
+    """
+    context = tls.context()
+    exposed = context is None and "unix_socket" not in url.query and not is_here(url.host)
     connect_args: dict[str, Any] = {
         "connect_timeout": timeout_s,
         "read_timeout": timeout_s,
@@ -34,9 +45,14 @@ def mysql_engine(url: URL, password: Secret | None, pool: int, timeout_s: float)
         "charset": "utf8mb4",
         "binary_prefix": True,  # else the server takes bytes for text and warns of what is no UTF-8
         "autocommit": True,
+        "ssl": context,
+        "ssl_disabled": context is None,  # else the driver takes TLS where it is offered, and nobody can tell
+        "auth_plugin_map": plugins(exposed=exposed),
     }
     if password is not None:
-        connect_args["password"] = password.reveal().decode()
+        connect_args["password"] = password.reveal()
+    # Half of what a statement may take: who waits for the row tries again within that.
+    session_variables = _MYSQL_SESSION.format(idle_s=math.ceil(timeout_s / 2))
     engine = create_engine(url, connect_args=connect_args, **_options(pool, timeout_s))
 
     @event.listens_for(engine, "connect")
@@ -44,11 +60,11 @@ def mysql_engine(url: URL, password: Secret | None, pool: int, timeout_s: float)
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
             try:
-                cursor.execute(_MYSQL_SESSION + ", wsrep_sync_wait = 1")
+                cursor.execute(session_variables + ", wsrep_sync_wait = 1")
             except pymysql.err.MySQLError as error:
                 if error.args[0] != _UNKNOWN_VARIABLE:
                     raise
-                cursor.execute(_MYSQL_SESSION)  # a server without Galera
+                cursor.execute(session_variables)  # a server without Galera
 
     return engine
 

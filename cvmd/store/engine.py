@@ -34,6 +34,7 @@ from cvmd.model import Secret
 from cvmd.ports import StoreDown, WrongSchema
 from cvmd.store.connections import mysql_engine, sqlite_engine
 from cvmd.store.retry import Verdict, delays, judge
+from cvmd.store.tls import NO_TLS, Tls
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
@@ -109,10 +110,12 @@ class Transaction:
 class Database:
     """One database, its pool of connections, and the two ways to run work on it. Safe to use from many threads."""
 
-    def __init__(self, url: str, *, password: Secret | None = None, pool: int = 8, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, url: str, *, password: Secret | None = None, tls: Tls = NO_TLS, pool: int = 8, timeout_s: float = 10.0
+    ) -> None:
         """`url`: sqlite:////path or mysql+pymysql://user@host/database[?unix_socket=…], without the password.
 
-        Nothing is connected yet. Raises ConfigError for a URL that cannot be used.
+        Nothing is connected yet. Raises ConfigError for a URL, or a file of `tls`, that cannot be used.
         """
         try:
             parsed = make_url(url)
@@ -123,7 +126,7 @@ class Database:
         self._timeout_s = timeout_s
         self.path: Final = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
         self.engine: Final = (
-            mysql_engine(parsed, password, pool, timeout_s)
+            mysql_engine(parsed, password, tls, pool, timeout_s)
             if self.path is None
             else sqlite_engine(self.path, pool, timeout_s)
         )

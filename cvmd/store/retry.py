@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import ssl
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 
@@ -22,6 +23,8 @@ _RECONNECT = {
     1040: "too many connections",
     1047: "the node is not part of the cluster",
     1053: "the server is stopping",
+    1203: "too many connections of this user",
+    1226: "too many connections of this user",
     1290: "the server is read-only",
     1792: "the transaction is read-only",
     1836: "the server is read-only",
@@ -33,11 +36,19 @@ _RECONNECT = {
 }
 _REFUSED = {
     1044: "the user may not use this database",
-    1045: "the user or the password is wrong",
+    1045: "the user or the password is wrong, or the user has to come by TLS (database.tls)",
     1049: "there is no such database",
     1142: "the user lacks a privilege (store/grants.sql)",
     1143: "the user lacks a privilege (store/grants.sql)",
+    1129: "the server has shut this machine out for its many errors (FLUSH HOSTS)",
+    1130: "the server lets nobody in from this machine",
     1698: "the user or the password is wrong",
+    1820: "the user's password has expired",
+    1862: "the user's password has expired",
+    2026: "the server offers no TLS (database.tls)",
+    2059: "the user is to authenticate in a way that cvmd lacks; for MariaDB's ed25519 install PyNaCl beside it",
+    2061: "the password would be readable on its way: set database.tls",
+    3159: "the server wants TLS (database.tls)",
 }
 
 _SQLITE_LOST = {
@@ -84,6 +95,10 @@ def judge(error: BaseException | None) -> tuple[Verdict, str]:
     """The verdict on a DBAPI error, and a reason that names no value of any row."""
     if isinstance(error, sqlite3.Error):
         return _judge_sqlite(error)
+    refused = getattr(error, "original_exception", None)  # PyMySQL's: what the connecting socket raised
+    if isinstance(refused, ssl.SSLError) and not isinstance(refused, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        why = getattr(refused, "verify_message", "") or refused.reason
+        return Verdict.DOWN, f"database: TLS: {why} (database.tls, database.tls_ca_file)"
     number = error.args[0] if error is not None and error.args else None
     for verdict, table in _MYSQL.items():
         if number in table:

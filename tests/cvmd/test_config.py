@@ -14,6 +14,8 @@ from cvmd.errors import ConfigError
 from protocol import constants as wire
 from protocol.constants import Suite
 
+TCP = '[database]\nurl = "mysql+pymysql://cvmd@db.example.com/cvmd"'
+SOCKET = '[database]\nurl = "mysql+pymysql://cvmd@/cvmd?unix_socket=/run/mysqld.sock"'
 REFUSED = {
     "unknown key": ("[listen]\nprot = 1", "listen.prot: unknown key; did you mean port?"),
     "unknown section": ("[lisen]", "lisen: unknown key; did you mean listen?"),
@@ -42,6 +44,17 @@ REFUSED = {
     "another database": ('[database]\nurl = "postgresql://h/d"', "database.url: must begin with sqlite:///"),
     "database in memory": ('[database]\nurl = "sqlite:///:memory:"', "database.url: names no file"),
     "no file of the database": ('[database]\nurl = "sqlite:///"', "database.url: names no file"),
+    "option in the URL": (
+        '[database]\nurl = "mysql+pymysql://h/d?ssl_ca=f"',
+        "database.url: ssl_ca cannot be set there",
+    ),
+    "no such TLS": ('[database]\ntls = "on"', "database.tls: must be one of off, required, verify-ca, verify"),
+    "TLS to a file": ('[database]\ntls = "verify"', "database.tls: is for TCP"),
+    "TLS to a socket": (f'{SOCKET}\ntls = "verify"', "database.tls: is for TCP"),
+    "a CA without TLS": (f'{TCP}\ntls_ca_file = "/ca.pem"', "database.tls_ca_file: is set, and tls is off"),
+    "a CA that nobody asks": (f'{TCP}\ntls = "required"\ntls_ca_file = "/ca"', "database.tls_ca_file: is looked at"),
+    "half a certificate": (f'{TCP}\ntls = "verify"\ntls_cert_file = "/c"', "database.tls_cert_file: goes with"),
+    "a key for its file": (f'{TCP}\ntls = "verify"\ntls_key_file = "PEM"', "database.tls_key_file: must be a file"),
     "empty master key path": ('[secrets]\nmaster_key_file = ""', "secrets.master_key_file: is empty"),
     "not TOML": ("[listen", "not TOML: "),
 }

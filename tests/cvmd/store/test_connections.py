@@ -1,17 +1,18 @@
 """What a session is set to, on each database."""
 
+import getpass
 import os
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from cvmd.model import Secret
 from cvmd.ports import StoreDown
 from cvmd.store import Database, migrate
-from cvmd.store.schema import accounts, products
+from cvmd.store.schema import accounts, given, products
 from tests.cvmd.store.conftest import Scene
 from tools.mariadb import MariaDB
 
@@ -34,6 +35,8 @@ def test_the_session_is_set_up(mariadb_url: str) -> None:
         "@@tx_isolation": "READ-COMMITTED",
         "@@time_zone": "+00:00",
         "@@innodb_lock_wait_timeout": 5,
+        "@@lock_wait_timeout": 5,
+        "@@idle_transaction_timeout": 5,
         "@@wsrep_sync_wait": 1,
     }
     row = database.statement(lambda t: t.row(text(f"SELECT {', '.join(wanted)}, @@sql_mode")))
@@ -57,6 +60,29 @@ def test_the_password_comes_apart_from_the_url(mariadb: MariaDB) -> None:
     assert "1045" in str(caught.value)
     assert "wrong password" not in str(caught.value) + repr(wrong.engine.url)
     mariadb.drop_database("apart")
+
+
+def test_a_frozen_transaction_is_ended_by_the_server(mariadb: MariaDB, tables_url: str) -> None:
+    """Its process has stopped and its connection stands: its row locks go all the same."""
+    set_region = update(accounts).where(accounts.c.id == 1).values(region=given("to"))
+    frozen = Database(tables_url, timeout_s=2).engine.raw_connection()
+    frozen.cursor().execute("BEGIN")
+    frozen.cursor().execute("UPDATE accounts SET region = 'never' WHERE id = 1")
+    other = Database(tables_url, timeout_s=2)
+    assert other.transaction(lambda t: t.change(set_region, to="eu-west-1")) == 1
+    assert region(other) == "eu-west-1"
+    frozen.invalidate()
+    other.close()
+
+
+def test_a_unix_socket_needs_no_network(mariadb: MariaDB) -> None:
+    user = getpass.getuser()
+    mariadb.execute("CREATE DATABASE by_socket")
+    database = Database(f"mysql+pymysql://{user}@/by_socket?unix_socket={mariadb.socket}")
+    row = database.statement(lambda t: t.row(text("SELECT CURRENT_USER(), @@port")))
+    assert row == (f"{user}@localhost", mariadb.port)
+    database.close()
+    mariadb.drop_database("by_socket")
 
 
 # SQLite

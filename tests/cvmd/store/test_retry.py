@@ -14,12 +14,12 @@ def test_lost_to_another_transaction(number: int) -> None:
     assert judge(pymysql.err.OperationalError(number, "text"))[0] is Verdict.AGAIN
 
 
-@pytest.mark.parametrize("number", [0, 1040, 1047, 1053, 1290, 1792, 1836, 1927, 2003, 2006, 2013, 4031])
+@pytest.mark.parametrize("number", [0, 1040, 1047, 1053, 1203, 1226, 1290, 1792, 1836, 1927, 2003, 2006, 2013, 4031])
 def test_lost_with_its_connection_or_server(number: int) -> None:
     assert judge(pymysql.err.OperationalError(number, "text"))[0] is Verdict.RECONNECT
 
 
-@pytest.mark.parametrize("number", [1044, 1045, 1049, 1142, 1143, 1698])
+@pytest.mark.parametrize("number", [1044, 1045, 1049, 1129, 1130, 1142, 1143, 1698, 1820, 1862, 2026, 2059, 2061, 3159])
 def test_refused_until_a_person_acts(number: int) -> None:
     assert judge(pymysql.err.OperationalError(number, "text"))[0] is Verdict.DOWN
 

@@ -1,0 +1,36 @@
+"""The database that a configuration names."""
+
+from __future__ import annotations
+
+from cvmd.config import Config, read_secret, secret_path
+from cvmd.store import Database
+from cvmd.store.tls import Tls
+
+_BESIDE = 2
+"""Connections of what runs alone: reconciliation, and the watch over the database."""
+
+
+def connections(config: Config) -> int:
+    """How many connections one daemon opens at most: one for each of its threads that ask the database."""
+    return config.database.pool + config.worker.concurrency + config.disposal.concurrency + _BESIDE
+
+
+def configured(config: Config, *, pool: int = 1) -> Database:
+    """That database, with at most `pool` connections; none is made yet. Raises ConfigError."""
+    database = config.database
+    return Database(
+        database.url, password=database.password(), tls=_tls(config), pool=pool, timeout_s=database.timeout_s
+    )
+
+
+def _tls(config: Config) -> Tls:
+    database = config.database
+    if database.tls_key_file:
+        read_secret(database.tls_key_file)  # said here if others may read it
+    return Tls(
+        database.tls,
+        *(
+            secret_path(it) if it else None
+            for it in (database.tls_ca_file, database.tls_cert_file, database.tls_key_file)
+        ),
+    )
