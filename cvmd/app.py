@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from functools import cache, partial
 from typing import Any
@@ -24,12 +24,13 @@ from cvmd.database import configured, connections
 from cvmd.disposal import DisposalSettings, Disposer
 from cvmd.errors import ConfigError, SealError
 from cvmd.issuer.aws_iot import AwsIot, AwsSettings
-from cvmd.issuer.keys import P256KeyMaker, check_csr, sec1_to_pkcs8
+from cvmd.issuer.keys import P256KeyMaker, check_csr, to_pkcs8
 from cvmd.issuer.roots import root_ca
+from cvmd.issuer.rsa_keys import RsaKeyMaker
 from cvmd.listener import Listener
 from cvmd.model import Account, KeySource
 from cvmd.node import node_id
-from cvmd.ports import NODE_PREFIX, StoreDown
+from cvmd.ports import NODE_PREFIX, KeyMaker, StoreDown
 from cvmd.reconcile import Reconciliation, Remedies, pacer
 from cvmd.reconciler import Reconciler
 from cvmd.sealing import Sealer, load_master_key
@@ -86,7 +87,10 @@ class Node:
         stack.callback(db.close)
         self._changes = Changes(store, db, poll_s=config.worker.poll_ms / 1000)
         issuer = aws_iot(config)
-        self._worker = _worker(config, store, issuer, sealer, self._changes, node, predecessor)
+        rsa_keys = RsaKeyMaker(config.worker.rsa_pool)
+        stack.callback(rsa_keys.close)
+        keys: dict[KeySource, KeyMaker] = {KeySource.EC_P256: P256KeyMaker(), KeySource.RSA2048: rsa_keys}
+        self._worker = _worker(config, store, issuer, keys, sealer, self._changes, node, predecessor)
         stack.callback(self._worker.close)
         self._disposer = Disposer(
             store,
@@ -107,7 +111,7 @@ class Node:
             db=db,
             sealing=sealer,
             check_csr=check_csr,
-            to_pkcs8=sec1_to_pkcs8,
+            to_pkcs8=to_pkcs8,
             changes=self._changes,
             lines=Lines(store, db),
             wake_worker=self._worker.wake,
@@ -201,6 +205,7 @@ def _worker(
     config: Config,
     store: Store,
     issuer: AwsIot,
+    keys: Mapping[KeySource, KeyMaker],
     sealer: Sealer,
     changes: Changes,
     node: bytes,
@@ -218,7 +223,7 @@ def _worker(
     return Worker(
         store,
         issuer,
-        {KeySource.EC_P256: P256KeyMaker()},
+        keys,
         sealer,
         WorkerSettings(config.worker.concurrency, config.worker.lease_s, config.worker.poll_ms / 1000, call_s),
         node=node,

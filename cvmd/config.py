@@ -174,6 +174,9 @@ class Worker(Struct, frozen=True, forbid_unknown_fields=True):
     concurrency: Annotated[int, Meta(ge=1, le=1024, description="issuances in hand at once")] = 16
     lease_s: Annotated[float, Meta(gt=0, le=3600, description="of a claim; at least 3 x database.timeout_s")] = 60.0
     poll_ms: Annotated[int, Meta(ge=10, le=60_000, description="between looks at the database")] = 200
+    rsa_pool: Annotated[
+        int, Meta(ge=0, le=10_000, description="keys made ahead, once key source rsa2048 has made its first")
+    ] = 64
     state_dir: Annotated[
         str,
         Meta(description="keeps this node's id: a restart goes on at once. One a node, local; empty: $STATE_DIRECTORY"),

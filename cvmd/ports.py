@@ -297,13 +297,10 @@ class Issuer(Protocol):
 
 
 class KeyMaker(Protocol):
-    """Makes private keys and checks CSRs; no network."""
+    """Makes private keys; no network."""
 
     def make(self, subject_cn: str) -> KeyPair:
         """A new key and a CSR with that CN."""
-
-    def check_csr(self, csr_der: bytes, serial: bytes) -> bytes:
-        """The public key id of an acceptable CSR (SPEC.md, CSR). Raises cvmd.errors.CsrError(detail)."""
 
 
 class Sealing(Protocol):

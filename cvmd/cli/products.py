@@ -15,7 +15,7 @@ from cvmd.model import Auth, KeySource
 from cvmd.store.products import ProductRecord, ProductRules
 
 _AUTHS: Final = [Auth.TOKEN]
-_KEY_SOURCES: Final = [KeySource.EC_P256, KeySource.DEVICE_CSR]
+_KEY_SOURCES: Final = [KeySource.EC_P256, KeySource.RSA2048, KeySource.DEVICE_CSR]
 _MAX_CONNECT_AFTER_S: Final = 65_535
 """What DONE can say."""
 
@@ -45,7 +45,7 @@ def _add_rules(verb: argparse.ArgumentParser) -> None:
     rule("--auth", argument.offered(Auth, _AUTHS), "AUTH", "how devices prove who they are: token")
     rule(
         "--key-source", argument.offered(KeySource, _KEY_SOURCES), "SOURCE",
-        "where keys are made: ec-p256 (here, the default) or device-csr (by the device)",
+        "where keys are made: ec-p256 (here, the default), rsa2048 (here) or device-csr (by the device)",
     )  # fmt: skip
     rule("--reissue-limit", argument.reissue_limit, "N", "new certificates after the first, or unlimited (0)")
     rule("--offer-lifetime", argument.duration(60), "TIME", "until a certificate that nobody fetched goes (7d)")

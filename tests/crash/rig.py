@@ -18,7 +18,8 @@ from signal import SIGTERM, Signals
 from subprocess import CompletedProcess
 from typing import Any, Protocol, TypeVar
 
-from harness import caller, rows, seed, with_products
+import pytest
+from harness import KEY_SOURCES, caller, rows, seed, with_products
 from node import NOTHING, Orders, Plan, forked
 
 from tools.client import DeviceStorage, Done, MemoryFlash, Options, Outcome, vend
@@ -40,6 +41,9 @@ SHORT = {
     "listen__max_per_source": 1000,
 }
 """Waits that end soon, in the ratios that the configuration demands."""
+
+PRODUCTS = ["ec", "csr", *(pytest.param(it, marks=pytest.mark.full) for it in KEY_SOURCES if it not in ("ec", "csr"))]
+"""For tests that repeat a vend many times: with each key source where there is time, else with the two cheap ones."""
 
 _numbers = itertools.count(1)
 _one_asks = threading.Lock()

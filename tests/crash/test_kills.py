@@ -9,7 +9,7 @@ from signal import SIGKILL
 import pytest
 from node import Plan
 from rest import Account, Rest
-from rig import Everywhere, Print, Rig, wait_until
+from rig import PRODUCTS, Everywhere, Print, Rig, wait_until
 
 ALONE = {"worker__poll_ms": 60_000, "disposal__poll_s": 3600.0}
 """Nothing is looked for but what is said to be there: so the steps of a vend are the same ones every time."""
@@ -79,7 +79,7 @@ def table(title: str, ends: Sequence[Rest], kills: int) -> str:
     )
 
 
-@pytest.mark.parametrize("product", ["ec", "csr"])
+@pytest.mark.parametrize("product", PRODUCTS)
 def test_inv1_inv4_inv5_killed_before_and_after_every_call(
     everywhere: Everywhere, rig: Rig, counts: Print, product: str
 ) -> None:
@@ -88,7 +88,7 @@ def test_inv1_inv4_inv5_killed_before_and_after_every_call(
     counts(table(f"killed at each call, {product}", ends, kills=len(plans)))
 
 
-@pytest.mark.parametrize("product", ["ec", "csr"])
+@pytest.mark.parametrize("product", PRODUCTS)
 def test_inv2_inv4_inv5_every_answer_lost_after_its_effect(
     everywhere: Everywhere, rig: Rig, counts: Print, product: str
 ) -> None:

@@ -5,7 +5,7 @@ from itertools import cycle, product
 import pytest
 from node import Plan
 from rest import Account, Rest
-from rig import Everywhere, Print, Rig, wait_until
+from rig import PRODUCTS, Everywhere, Print, Rig, wait_until
 from test_kills import clean_vend
 
 from cvmd.store import retry
@@ -28,7 +28,7 @@ def carry(rig: Rig, key_source: str, plan: Plan) -> Rest:
     return account.at_rest(device)
 
 
-@pytest.mark.parametrize("key_source", ["ec", "csr"])
+@pytest.mark.parametrize("key_source", PRODUCTS)
 @pytest.mark.parametrize("all_pairs", [False, pytest.param(True, marks=[pytest.mark.full, pytest.mark.timeout(1800)])])
 def test_inv1_inv2_inv5_an_error_at_each_statement(
     everywhere: Everywhere, rig: Rig, counts: Print, key_source: str, all_pairs: bool

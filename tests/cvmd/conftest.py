@@ -11,6 +11,7 @@ import pytest
 
 from cvmd.errors import IssuerError, IssuerFault
 from cvmd.issuer.keys import P256KeyMaker
+from cvmd.issuer.rsa_keys import RsaKeyMaker
 from cvmd.model import Account, Created, Issuance, KeySource, Secret, State
 from cvmd.sealing import Sealer
 from cvmd.store import AdminStore, Store, migrate
@@ -95,6 +96,7 @@ class Bench:
     plain: PlainIssuer = field(default_factory=PlainIssuer)
     sealer: Sealer = field(default_factory=lambda: Sealer(Secret(os.urandom(32))))
     root_ca: Callable[[Account], bytes] = lambda _: ROOT_CA
+    rsa_keys: RsaKeyMaker = field(default_factory=lambda: RsaKeyMaker(0))
     _made: list[Worker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -106,7 +108,7 @@ class Bench:
         made = Worker(
             self.store,
             self.issuer,
-            {KeySource.EC_P256: P256KeyMaker()},
+            {KeySource.EC_P256: P256KeyMaker(), KeySource.RSA2048: self.rsa_keys},
             self.sealer,
             WorkerSettings(**{"concurrency": 2, "lease_s": 60, "poll_s": 600, "call_s": 1} | settings),
             node=b"node" * 4,
@@ -143,6 +145,7 @@ class Bench:
     def close(self) -> None:
         for worker in self._made:
             worker.close()
+        self.rsa_keys.close()
 
 
 @pytest.fixture(scope="session")

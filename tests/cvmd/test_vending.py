@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cvmd.errors import Refusal
-from cvmd.issuer.keys import P256KeyMaker, sec1_to_pkcs8
+from cvmd.issuer.keys import P256KeyMaker, to_pkcs8
 from cvmd.model import Auth, Fault, KeySource, Secret, State
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
@@ -238,7 +238,7 @@ def test_the_key_as_pkcs8(database: Database) -> None:
         assert node.key is not None
         objects = parse(answer.bundle.data)
         assert set(objects) == {Kind.CERTIFICATE, Kind.KEY_PKCS8}
-        assert objects[Kind.KEY_PKCS8] == sec1_to_pkcs8(node.key.key_der).reveal()
+        assert objects[Kind.KEY_PKCS8] == to_pkcs8(node.key.key_der).reveal()
 
     run(database, test)
 

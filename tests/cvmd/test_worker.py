@@ -2,6 +2,8 @@
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_private_key
 
 from cvmd.errors import IssuerFault
@@ -29,7 +31,11 @@ def test_a_queued_row_is_carried_to_offered(bench: Bench) -> None:
     assert bench.scene.outcomes(row.serial) == [Outcome.DONE]
 
 
-def test_what_is_offered_is_the_certificate_and_the_key_that_was_asked_for(bench: Bench) -> None:
+@pytest.mark.parametrize(("key_source", "bits"), [(KeySource.EC_P256, 256), (KeySource.RSA2048, 2048)])
+def test_what_is_offered_is_the_certificate_and_the_key_that_was_asked_for(
+    bench: Bench, key_source: KeySource, bits: int
+) -> None:
+    bench.scene.admin.set_product("sensor", ProductRules(key_source=key_source))
     row = bench.carry(bench.scene.queued())
     offer = bench.scene.store.offer(row.id)
     assert offer is not None
@@ -40,6 +46,8 @@ def test_what_is_offered_is_the_certificate_and_the_key_that_was_asked_for(bench
     assert [bench.sealer.owns_subject(str(name.value)) for name in csr.subject] == [row.uid]
     escrow = bench.sealer.unseal(row.sealed_escrow, table="issuances", column="sealed_escrow", row=row.uid)
     key = load_der_private_key(escrow.reveal(), None)
+    assert isinstance(key, EllipticCurvePrivateKey | RSAPrivateKey)
+    assert key.key_size == bits
     spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert key.public_key().public_bytes(*spki) == csr.public_key().public_bytes(*spki)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cvmd.changes import Changes
 from cvmd.errors import Refusal
-from cvmd.issuer.keys import P256KeyMaker, sec1_to_pkcs8
+from cvmd.issuer.keys import P256KeyMaker, check_csr, to_pkcs8
 from cvmd.model import Created, Issuance, KeyPair, Secret
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
@@ -119,7 +119,7 @@ async def a_node(
     db, woken = Pool("db", 2), asyncio.Event()
     changes = Changes(store, db, poll_s=0.01)
     services = Services(
-        store, db, sealer, P256KeyMaker.check_csr, sec1_to_pkcs8, changes, Lines(store, db), woken.set,
+        store, db, sealer, check_csr, to_pkcs8, changes, Lines(store, db), woken.set,
         VendingSettings(hold_s, trusted),
     )  # fmt: skip
     polling = asyncio.create_task(changes.run())

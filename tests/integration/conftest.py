@@ -33,7 +33,7 @@ def make_stack(tmp_path: Path) -> Iterator[MakeStack]:
 
 @pytest.fixture
 def stack(make_stack: MakeStack) -> Stack:
-    """On SQLite, with the products `ec` and `csr`."""
+    """On SQLite, with a product for each key source."""
     return with_products(make_stack(deadlines__auth_delay_ms=50))
 
 

@@ -20,10 +20,14 @@ from tools.stack import READY_WITHIN_S, Stack
 MakeStack = Callable[..., Stack]
 
 
+KEY_SOURCES = {"ec": "ec-p256", "csr": "device-csr", "rsa": "rsa2048"}
+"""By product."""
+
+
 def with_products(stack: Stack) -> Stack:
-    """Products `ec` and `csr`, one for each key source."""
-    stack.add_product("ec", "--auth", "token", "--key-source", "ec-p256")
-    stack.add_product("csr", "--auth", "token", "--key-source", "device-csr")
+    """A product for each key source."""
+    for product, key_source in KEY_SOURCES.items():
+        stack.add_product(product, "--auth", "token", "--key-source", key_source)
     return stack
 
 
@@ -56,7 +60,7 @@ def seed(stack: Stack, fleet: Fleet) -> None:
 
 def caller(stack: Stack, serial: str, token: bytes, product: str = "ec", **options: Any) -> Options:
     """How a device of this product calls the stack's daemon."""
-    options.setdefault("key_source", "device-csr" if product == "csr" else "ec-p256")
+    options.setdefault("key_source", KEY_SOURCES[product])
     options.setdefault("backoff_s", 0.01)
     return Options(host="127.0.0.1", port=stack.port, serial=serial, token=token, **options)
 

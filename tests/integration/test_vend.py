@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness import MakeStack, device, openssl, vend_in_memory, wait_for_line, with_products
+from harness import KEY_SOURCES, MakeStack, device, openssl, vend_in_memory, wait_for_line, with_products
 
 from protocol.constants import Suite
 from tools.client import Cut, DirectoryFlash, Done, Exit, MemoryFlash, Refused, vend
 from tools.stack import Stack
 
 SUITES = pytest.mark.parametrize("suite", list(Suite), ids=["mac", "noise"])
-PRODUCTS = pytest.mark.parametrize("product", ["ec", "csr"])
+PRODUCTS = pytest.mark.parametrize("product", KEY_SOURCES)
 
 
 @SUITES

@@ -90,7 +90,7 @@ def test_what_cannot_be_done_is_code_1(admin: Cli, arguments: tuple[str, ...], p
     [
         (("--auth", "derived"), "'derived' is not offered by this version of cvmd; offered: token"),
         (("--auth", "password"), "'password' is unknown; offered: token"),
-        (("--key-source", "rsa2048"), "not offered by this version of cvmd; offered: ec-p256, device-csr"),
+        (("--key-source", "aws-rsa2048"), "not offered by this version of cvmd; offered: ec-p256, rsa2048, device-csr"),
         (("--grace", "1w"), "write 90s, 15m, 12h or 7d"),
         (("--connect-after", "65536"), "from 0s to 65535s"),
         (("--offer-lifetime", "1s"), "from 60s"),

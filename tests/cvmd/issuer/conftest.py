@@ -1,10 +1,15 @@
-"""The stand-in for AWS IoT, an account that lives there, and an issuer that talks to it by boto3."""
+"""The stand-in for AWS IoT, an account there, an issuer that talks to it by boto3; keys as openssl sees them."""
 
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cvmd.issuer.aws_iot import AwsIot, AwsSettings
 from cvmd.model import Account
@@ -103,3 +108,19 @@ def scripted() -> Iterator[Scripted]:
     server = Scripted()
     yield server
     server.close()
+
+
+def openssl(*arguments: str, given: bytes) -> bytes:
+    done = subprocess.run(["openssl", *arguments], input=given, capture_output=True, timeout=30)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def name(*pairs: tuple[x509.ObjectIdentifier, str]) -> x509.Name:
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in pairs])
+
+
+def key_id(key: Any) -> bytes:
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    return digest.finalize()
