@@ -11,24 +11,24 @@ import socket
 import threading
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from cvmd import log as logs
 from cvmd import systemd
 from cvmd.admission import Door
+from cvmd.aws import aws_iot, root_cas
 from cvmd.changes import Changes
 from cvmd.config import Config, secret_path
 from cvmd.connection import Deadlines
 from cvmd.database import configured, connections
 from cvmd.disposal import DisposalSettings, Disposer
 from cvmd.errors import ConfigError, SealError
-from cvmd.issuer.aws_iot import AwsIot, AwsSettings
+from cvmd.issuer.aws_iot import AwsIot
 from cvmd.issuer.keys import P256KeyMaker, check_csr, to_pkcs8
-from cvmd.issuer.roots import root_ca
 from cvmd.issuer.rsa_keys import RsaKeyMaker
 from cvmd.listener import Listener
-from cvmd.model import Account, KeySource
+from cvmd.model import KeySource
 from cvmd.node import node_id
 from cvmd.ports import NODE_PREFIX, KeyMaker, StoreDown
 from cvmd.reconcile import Reconciliation, Remedies, pacer
@@ -187,20 +187,6 @@ def _check_database(database: Database, sealer: Sealer) -> None:
         )
 
 
-def aws_iot(config: Config) -> AwsIot:
-    """The issuer that this configuration names."""
-    aws = config.aws
-    return AwsIot(
-        AwsSettings(
-            region=aws.region or None,
-            endpoint_url=aws.endpoint_url or None,
-            connect_timeout_s=aws.connect_timeout_s,
-            read_timeout_s=aws.read_timeout_s,
-            pool_size=3 * config.worker.concurrency + config.disposal.concurrency,
-        )
-    )
-
-
 def _worker(
     config: Config,
     store: Store,
@@ -213,13 +199,6 @@ def _worker(
 ) -> Worker:
     aws = config.aws
     call_s = aws.connect_timeout_s + aws.read_timeout_s
-
-    @cache
-    def account_root_ca(account: Account) -> bytes:
-        return root_ca(account.root_ca or aws.root_ca, region=account.region or aws.region)
-
-    root_ca(aws.root_ca, region=aws.region)  # said at start, not at the first vend
-
     return Worker(
         store,
         issuer,
@@ -228,7 +207,7 @@ def _worker(
         WorkerSettings(config.worker.concurrency, config.worker.lease_s, config.worker.poll_ms / 1000, call_s),
         node=node,
         predecessor=predecessor,
-        root_ca=account_root_ca,
+        root_ca=root_cas(config),
         data_endpoint=aws.data_endpoint or None,
         on_moved=changes.moved_from_thread,
     )

@@ -10,8 +10,10 @@ import os
 import re
 import stat
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, BinaryIO, Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -159,13 +161,24 @@ class Aws(Struct, frozen=True, forbid_unknown_fields=True):
     """AWS IoT, for accounts whose row does not say otherwise. Credentials come by boto3's own chain."""
 
     region: Annotated[str, Meta(description="empty: what boto3 finds (AWS_REGION, the profile)")] = ""
+    profile: Annotated[str, Meta(description="of AWS's configuration file; empty: AWS_PROFILE, or default")] = ""
+    config_file: Annotated[
+        str,
+        Meta(description=f"AWS's own: profiles, keys, credential_process; absolute or {CREDENTIALS}/name; empty: none"),
+    ] = ""
     endpoint_url: Annotated[str, Meta(description="of the control plane; empty: AWS's own")] = ""
+    sts_endpoint_url: Annotated[
+        str, Meta(description="where roles are assumed; empty: AWS's own in the account's region")
+    ] = ""
     data_endpoint: Annotated[str, Meta(description="MQTT host for devices; empty: AWS IoT is asked")] = ""
     root_ca: Annotated[
         str, Meta(description="for devices: auto, amazon-root-ca-1, amazon-root-ca-3, or a file (PEM or DER)")
     ] = "auto"
     connect_timeout_s: Annotated[float, Meta(gt=0, le=60, description="of the TCP and TLS handshake")] = 5.0
     read_timeout_s: Annotated[float, Meta(gt=0, le=60, description="of one answer")] = 15.0
+
+    def __post_init__(self) -> None:
+        _check_secret_path("config_file", self.config_file)
 
 
 class Worker(Struct, frozen=True, forbid_unknown_fields=True):
@@ -277,17 +290,29 @@ def read_secret(value: str) -> Secret:
     and the operator. Raises ConfigError if the file cannot be read, is open to others, or is empty.
     """
     path = secret_path(value)
+    with _open_private(path) as file:
+        content = file.read(_MAX_SECRET + 1).strip()
+    if not content or len(content) > _MAX_SECRET:
+        raise ConfigError(f"{path}: holds {'no secret' if not content else 'more than a secret'}")
+    return Secret(content)
+
+
+def check_private(path: Path) -> None:
+    """Raises ConfigError if the file cannot be read, or is open to others."""
+    with _open_private(path):
+        pass
+
+
+@contextmanager
+def _open_private(path: Path) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as file:
             # Group-readable passes: systemd gives credentials by an ACL, whose mask shows as group bits.
             if os.fstat(file.fileno()).st_mode & (stat.S_IRWXO | stat.S_IWGRP):
                 raise ConfigError(f"{path}: others may read or write this secret; do `chmod 0400 {path}`")
-            content = file.read(_MAX_SECRET + 1).strip()
+            yield file
     except OSError as error:
         raise ConfigError(f"{path}: this secret cannot be read: {_reason(error)}") from None
-    if not content or len(content) > _MAX_SECRET:
-        raise ConfigError(f"{path}: holds {'no secret' if not content else 'more than a secret'}")
-    return Secret(content)
 
 
 def secret_path(value: str) -> Path:

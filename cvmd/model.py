@@ -151,6 +151,11 @@ class Account:
     data_endpoint: str | None
     root_ca: str | None
     creates_per_s: int
+    profile: str | None = None
+    role_arn: str | None = None
+    """Assumed by the credentials of the profile; None: they are the account's own."""
+    external_id: str | None = None
+    sts_endpoint_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class Worker:
         self._pool = Pool("worker", settings.concurrency)
         self._beside = Pool("attach", 2 * settings.concurrency)
         self._opening = threading.Lock()
-        self._endpoints: dict[int, str] = {}
+        self._endpoints: dict[Account, str] = {}
         self._woken = asyncio.Event()
         self._in_hand: set[int] = set()
         self._idle = asyncio.Event()
@@ -386,11 +386,11 @@ class Worker:
 
     def _endpoint(self, account: Account) -> str:
         """DescribeEndpoint's answer, which never changes: asked once, kept in the account's row."""
-        known = self._endpoints.get(account.id) or account.data_endpoint or self._data_endpoint
+        known = account.data_endpoint or self._data_endpoint or self._endpoints.get(account)
         if known is None:
             known = self._issuer.describe_endpoint(account)
             self._store.remember_endpoint(account.id, known)
-        self._endpoints[account.id] = known
+            self._endpoints[account] = known
         return known
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from enum import StrEnum
 from typing import Final, TypeVar
 
+from cvmd.issuer.permissions import ROLE_ARN
 from protocol.constants import MAX_SERIAL
 
 E = TypeVar("E", bound=StrEnum)
@@ -32,7 +33,27 @@ def _matching(what: str, pattern: str, rule: str) -> Callable[[str], str]:
 serial = _matching("serial", rf"[A-Za-z0-9:_.-]{{1,{MAX_SERIAL}}}", f"1 to {MAX_SERIAL} of letters, digits and : _ . -")
 thing = _matching("thing name", r"[a-zA-Z0-9:_-]{1,128}", "1 to 128 of letters, digits and : _ -")
 policy = _matching("policy name", r"[\w+=,.@-]{1,128}", "1 to 128 of letters, digits and _ + = , . @ -")
+partition = _matching("partition", r"aws[a-z-]{0,28}", "aws, aws-cn, aws-us-gov, …")
+region = _matching("region", r"[a-z]{2,8}(-[a-z]{2,12}){1,3}-\d{1,2}", "such as eu-central-1")
+role_arn = _matching("role", ROLE_ARN.pattern, "such as arn:aws:iam::123456789012:role/cvmd")
+principal_arn = _matching(
+    "ARN of an identity", r"arn:aws[a-z-]*:iam::\d{12}:(root|(user|role)/[\w+=,.@/-]{1,576})",
+    "such as arn:aws:iam::123456789012:role/machine",
+)  # fmt: skip
+external_id = _matching("external id", r"[\w+=,.@:/-]{2,1224}", "2 to 1224 of letters, digits and _ + = , . @ : / -")
+host = _matching(
+    "host name", r"(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63}){1,8}", "such as x-ats.iot.REGION.amazonaws.com"
+)
+endpoint_url = _matching(
+    "endpoint", r"(https://[A-Za-z0-9.-]{1,200}|http://(127\.\d+\.\d+\.\d+|localhost|\[::1\]))(:\d{1,5})?/?",
+    "https://host[:port]; http only to this machine",
+)  # fmt: skip
 name = _matching("name", r"[A-Za-z0-9_.-]{1,64}", "1 to 64 of letters, digits and _ . -")
+
+
+def or_none(parse: Callable[[str], str]) -> Callable[[str], str | None]:
+    """The same, and `none` for no value of one's own."""
+    return lambda text: None if text == "none" else parse(text)
 
 
 def duration(low_s: int, high_s: int = _MAX_LIFETIME_S) -> Callable[[str], int]:

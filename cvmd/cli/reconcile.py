@@ -62,10 +62,10 @@ def _rate(text: str) -> float:
 
 def _reconcile(arguments: argparse.Namespace) -> Exit:
     # Only here: boto3 would double the time of every other command.
-    from cvmd import app
+    from cvmd.aws import aws_iot
 
     settings = config.load(arguments.config)
-    issuer = app.aws_iot(settings)
+    issuer = aws_iot(settings)
     with deciding_database(settings, pool=1 + settings.disposal.concurrency) as (database, sealer, trail):
         store = Store(database, trail)
         run = Reconciliation(

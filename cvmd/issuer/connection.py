@@ -8,18 +8,18 @@ lease to keep to. So a request takes at most connect_timeout_s + read_timeout_s.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import boto3
 from botocore.config import Config
-from botocore.credentials import DeferredRefreshableCredentials, create_assume_role_refresher
 from botocore.exceptions import NoCredentialsError
-from botocore.session import get_session
 
 from cvmd import __version__
 from cvmd.errors import IssuerError, IssuerFault
+from cvmd.issuer.credentials import Access
 from cvmd.issuer.faults import issuer_error
 from cvmd.issuer.quiet import pin_loggers
 from cvmd.model import Account
@@ -27,33 +27,66 @@ from cvmd.model import Account
 if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
 
+_RENEW_S: Final = 10.0
+"""No oftener; below the shortest rest of an account's breaker."""
+
 
 @dataclass(frozen=True, slots=True)
 class AwsSettings:
     """How to reach AWS.
 
-    `region` and `endpoint_url` hold for accounts that have none of their own; None: boto3's usual chain
-    (environment, profile). `pool_size`: connections kept open, one for each thread that calls. `role_arn`:
-    assumed through STS, anew before it expires.
+    `region`, `profile` and the endpoints hold for accounts that have none of their own; None: boto3's usual chain
+    (environment, profile). `config_file` is AWS's own. `pool_size`: connections kept open, one for each thread that
+    calls.
     """
 
     region: str | None = None
+    profile: str | None = None
+    config_file: Path | None = None
     endpoint_url: str | None = None
+    sts_endpoint_url: str | None = None
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 15.0
     pool_size: int = 16
-    role_arn: str | None = None
+
+    def access(self, account: Account) -> Access:
+        """As whom, and where, this account is asked."""
+        return Access(
+            region=account.region or self.region,
+            profile=account.profile or self.profile,
+            config_file=self.config_file,
+            role_arn=account.role_arn,
+            external_id=account.external_id,
+            sts_endpoint_url=account.sts_endpoint_url or self.sts_endpoint_url,
+        )
+
+    def client_config(self) -> Config:
+        """Of every client: one request is sent once, and takes no longer than this."""
+        return Config(
+            connect_timeout=self.connect_timeout_s,
+            read_timeout=self.read_timeout_s,
+            max_pool_connections=self.pool_size,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            parameter_validation=False,
+            user_agent=f"cvmd/{__version__}",  # constant: boto3 would build one anew for every request
+        )
+
+
+class _Made(NamedTuple):
+    client: IoTClient
+    at_s: float
 
 
 class Connection:
-    """Safe to share between threads. The client of a region and endpoint is made once, at its first call.
+    """Safe to share between threads. The client of an account is made once, at its first call, and anew after a fault
+    of the account: who has mended its credentials need not restart the daemon.
 
     Names are checked where they are stored, so boto3's own check of parameters is off: CPU a call.
     """
 
     def __init__(self, settings: AwsSettings) -> None:
         self._settings = settings
-        self._clients: dict[tuple[str | None, str | None], IoTClient] = {}
+        self._clients: dict[tuple[Access, str | None], _Made] = {}
         self._making = threading.Lock()
         pin_loggers()
 
@@ -70,47 +103,43 @@ class Connection:
             answer: dict[str, Any] = call(self._client(account))
         except Exception as error:  # botocore's parsers raise whatever a strange body makes them stumble on
             # Not chained: botocore's frames in a traceback hold the whole answer.
-            raise issuer_error(operation, error, missing=missing) from None
+            known = error if isinstance(error, IssuerError) else issuer_error(operation, error, missing=missing)
+            if known.fault is IssuerFault.ACCOUNT:
+                self._forget_client(account)
+            raise known from None
         # boto3 makes `{}`, a success, of whatever somebody between us and AWS answers with status 200.
         if "RequestId" not in answer["ResponseMetadata"]:
             raise unbelievable(operation, "not AWS's: it carries no request id")
         return answer
 
     def _client(self, account: Account) -> IoTClient:
-        region = account.region or self._settings.region
-        endpoint_url = account.endpoint_url or self._settings.endpoint_url
+        key = self._key(account)
         with self._making:
-            client = self._clients.get((region, endpoint_url))
-            if client is None:
-                client = self._make_client(region, endpoint_url)
-                self._clients[region, endpoint_url] = client
-        return client
+            made = self._clients.get(key)
+            if made is None:
+                made = self._clients[key] = _Made(self._make_client(*key), time.monotonic())
+        return made.client
 
-    def _make_client(self, region: str | None, endpoint_url: str | None) -> IoTClient:
-        config = Config(
-            connect_timeout=self._settings.connect_timeout_s,
-            read_timeout=self._settings.read_timeout_s,
-            max_pool_connections=self._settings.pool_size,
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            parameter_validation=False,
-            user_agent=f"cvmd/{__version__}",  # constant: boto3 would build one anew for every request
-        )
-        session = _session(region, self._settings.role_arn, config)
+    def _forget_client(self, account: Account) -> None:
+        """Its credentials may be old: a file was changed, or a role's sessions were revoked."""
+        key = self._key(account)
+        with self._making:
+            made = self._clients.get(key)
+            # What is newer has read the credentials anew, and to make a client costs more than a call.
+            if made is not None and time.monotonic() - made.at_s > _RENEW_S:
+                del self._clients[key]
+
+    def _key(self, account: Account) -> tuple[Access, str | None]:
+        return self._settings.access(account), account.endpoint_url or self._settings.endpoint_url
+
+    def _make_client(self, access: Access, endpoint_url: str | None) -> IoTClient:
+        config = self._settings.client_config()
+        session = access.session(config)
         if session.get_credentials() is None:  # a client made without them would stay without
             raise NoCredentialsError
         client = session.client("iot", endpoint_url=endpoint_url, config=config)
         pin_loggers()  # the first client imported what logs
         return client
-
-
-def _session(region: str | None, role_arn: str | None, config: Config) -> boto3.Session:
-    core = get_session()
-    if role_arn is not None:
-        sts = boto3.Session(botocore_session=get_session(), region_name=region).client("sts", config=config)
-        assume = create_assume_role_refresher(sts, {"RoleArn": role_arn, "RoleSessionName": "cvmd"})
-        credentials = DeferredRefreshableCredentials(assume, "assume-role")
-        core._credentials = credentials  # type: ignore[attr-defined]  # set_credentials takes no others than fixed
-    return boto3.Session(botocore_session=core, region_name=region)
 
 
 def unbelievable(operation: str, what: str) -> IssuerError:

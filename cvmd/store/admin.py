@@ -11,6 +11,7 @@ from sqlalchemy import and_, insert, or_, select, update
 from cvmd.errors import ConfigError, NothingToDo
 from cvmd.model import US, AuditEvent, Certificate, Device, Fault, Issuance, Outcome, Product, State
 from cvmd.store import rows
+from cvmd.store.accounts import AccountRows
 from cvmd.store.audit import Trail
 from cvmd.store.breakers import FAILING
 from cvmd.store.deployment import DeploymentRow
@@ -335,7 +336,7 @@ class DeviceRows:
         return device_id, now_us
 
 
-class AdminStore(DeviceRows, ProductRows, DeploymentRow):
+class AdminStore(DeviceRows, AccountRows, ProductRows, DeploymentRow):
     """All that the command line asks of the database."""
 
 

@@ -1,8 +1,7 @@
-"""The operator's side: accounts and products."""
+"""The operator's side: products."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -11,32 +10,9 @@ from sqlalchemy import func, insert, select, update
 from cvmd.errors import ConfigError
 from cvmd.model import Auth, KeySource, Product
 from cvmd.store import rows
-from cvmd.store.attempts import CREATE
+from cvmd.store.accounts import account_id, check_name, no_such
 from cvmd.store.engine import Database, Duplicate, Row, Transaction
-from cvmd.store.schema import NOW, accounts, devices, given, pace, products
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
-_MAX_CREATES_PER_S = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class AccountRules:
-    """What an operator says of an AWS account. None: the configuration's `[aws]` says it."""
-
-    partition: str | None = None
-    region: str | None = None
-    role_arn: str | None = None
-    external_id: str | None = None
-    endpoint_url: str | None = None
-    data_endpoint: str | None = None
-    root_ca: str | None = None
-    creates_per_s: int = 10
-    exclusive: bool = False
-    """Nobody else makes certificates in this account and region: orphans that nobody can attribute are ours."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.creates_per_s <= _MAX_CREATES_PER_S:
-            raise ConfigError(f"creates_per_s is {self.creates_per_s}: it must be 1 to {_MAX_CREATES_PER_S}")
+from cvmd.store.schema import NOW, accounts, devices, given, products
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,52 +61,24 @@ _PRODUCTS = (
 _PRODUCT = _PRODUCTS.where(products.c.name == given("product_name"))
 _SET_PRODUCT = update(products).where(products.c.name == given("product_name")).values(updated_us=NOW)
 
-_ACCOUNT_RULES = [accounts.c[name] for name in AccountRules.__dataclass_fields__]
-_ACCOUNTS = select(accounts.c.name, *_ACCOUNT_RULES).order_by(accounts.c.name)
-_ACCOUNT_ID = select(accounts.c.id).where(accounts.c.name == given("account_name"))
-_SET_ACCOUNT = update(accounts).where(accounts.c.name == given("account_name"))
-
 
 class ProductRows:
-    """What the operator asks of accounts and products. ConfigError: a name that is wrong, taken, or not there."""
+    """What the operator asks of products. ConfigError: a name that is wrong, taken, or not there."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def add_account(self, name: str, rules: AccountRules) -> None:
-        """A new account, with its row of pace, which `open_attempt` relies on."""
-        _check_name("account", name)
-
-        def work(t: Transaction) -> None:
-            t.change(insert(accounts).values(name=name, created_us=NOW, **asdict(rules)))
-            t.change(insert(pace).values(account_id=_account_id(t, name), operation=CREATE, tat_us=0))
-
-        try:
-            self._database.transaction(work)
-        except Duplicate:
-            raise ConfigError(f"account {name!r} is there already") from None
-
-    def set_account(self, name: str, rules: AccountRules) -> None:
-        """Replace all rules of an account."""
-        if not self._database.statement(lambda t: t.change(_SET_ACCOUNT.values(**asdict(rules)), account_name=name)):
-            raise ConfigError(_no_such("account", name))
-
-    def list_accounts(self) -> dict[str, AccountRules]:
-        """All accounts by name."""
-        found = self._database.statement(lambda t: t.rows(_ACCOUNTS))
-        return {name: AccountRules(*rules) for name, *rules in found}
 
     def add_product(
         self, name: str, rules: ProductRules, *, account: str = "default", sealed_key: bytes | None = None
     ) -> None:
         """A new product; `sealed_key` is the product key of auth `derived`."""
-        _check_name("product", name)
+        check_name("product", name)
 
         def work(t: Transaction) -> None:
             t.change(
                 insert(products).values(
                     name=name,
-                    account_id=_account_id(t, account),
+                    account_id=account_id(t, account),
                     sealed_key=sealed_key,
                     created_us=NOW,
                     updated_us=NOW,
@@ -146,7 +94,7 @@ class ProductRows:
     def set_product(self, name: str, rules: ProductRules) -> None:
         """Replace all rules of a product; issuances that are under way keep their key source."""
         if not self._database.statement(lambda t: t.change(_SET_PRODUCT.values(**asdict(rules)), product_name=name)):
-            raise ConfigError(_no_such("product", name))
+            raise ConfigError(no_such("product", name))
 
     def list_products(self) -> Sequence[ProductRecord]:
         """All products, by name."""
@@ -156,7 +104,7 @@ class ProductRows:
         """One product."""
         row = self._database.statement(lambda t: t.row(_PRODUCT, product_name=name))
         if row is None:
-            raise ConfigError(_no_such("product", name))
+            raise ConfigError(no_such("product", name))
         return _record(row)
 
 
@@ -172,19 +120,3 @@ def _record(row: Row) -> ProductRecord:
         "allow_server_keys": bool(rules["allow_server_keys"]),
     }
     return ProductRecord(product, ProductRules(**rules), devices=row[-1], sealed_key=row[-2])
-
-
-def _account_id(t: Transaction, name: str) -> int:
-    row = t.row(_ACCOUNT_ID, account_name=name)
-    if row is None:
-        raise ConfigError(_no_such("account", name))
-    return int(row[0])
-
-
-def _check_name(what: str, name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"{what} {name!r}: a name is 1 to 64 of A-Z a-z 0-9 _ . - and begins with a letter or digit")
-
-
-def _no_such(what: str, name: str) -> str:
-    return f"there is no {what} {name!r}; see `cvmd {what}s list`"

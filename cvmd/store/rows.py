@@ -30,7 +30,8 @@ Columns = Sequence[Any]
 
 ACCOUNT = [
     accounts.c.id, accounts.c.name, accounts.c.region, accounts.c.endpoint_url, accounts.c.data_endpoint,
-    accounts.c.root_ca, accounts.c.creates_per_s,
+    accounts.c.root_ca, accounts.c.creates_per_s, accounts.c.profile, accounts.c.role_arn, accounts.c.external_id,
+    accounts.c.sts_endpoint_url,
 ]  # fmt: skip
 
 PRODUCT = [

@@ -15,7 +15,8 @@ from cvmd.issuer.rsa_keys import RsaKeyMaker
 from cvmd.model import Account, Created, Issuance, KeySource, Secret, State
 from cvmd.sealing import Sealer
 from cvmd.store import AdminStore, Store, migrate
-from cvmd.store.products import AccountRules, ProductRules
+from cvmd.store.accounts import AccountRules
+from cvmd.store.products import ProductRules
 from cvmd.worker import Worker, WorkerSettings
 from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, TRAIL, LosingDatabase, Scene, a_certificate
 

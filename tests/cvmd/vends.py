@@ -16,8 +16,9 @@ from cvmd.model import Created, Issuance, KeyPair, Secret
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
 from cvmd.store import AdminStore, Database, Store, migrate
+from cvmd.store.accounts import AccountRules
 from cvmd.store.admin import NewDevice
-from cvmd.store.products import AccountRules, ProductRules
+from cvmd.store.products import ProductRules
 from cvmd.threads import Pool
 from cvmd.vending import Answer, HandOver, Lines, Services, Vend, VendingSettings
 from protocol.constants import Kind, ProofFlag, Stage, Status, Suite

@@ -12,8 +12,8 @@ from sqlalchemy import make_url
 from cvmd.model import Secret
 from cvmd.sealing import Sealer, load_master_key
 from cvmd.store import AdminStore, Database, Trail
+from cvmd.store.accounts import AccountRules
 from cvmd.store.admin import NewDevice
-from cvmd.store.products import AccountRules
 from tools.client import MemoryFlash, Options, Result, vend
 from tools.stack import READY_WITHIN_S, Stack
 

@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             lag_s=options.lag,
             access_keys=frozenset(options.access_key) or None,
             session_s=options.session,
+            external_id=options.external_id,
         )
         try:
             asyncio.run(_serve(settings, options.broker_cert))
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--lag", type=float, default=0.0, metavar="SECONDS", help="how long attach and detach go unseen (0)")
     add("--access-key", action="append", default=[], metavar="ID", help="take this key id only (repeatable)")
     add("--session", type=float, metavar="SECONDS", help="how long AssumeRole's credentials last (as asked)")
+    add("--external-id", metavar="ID", help="what AssumeRole must say (nothing)")
     add(
         "--broker-cert",
         nargs=2,

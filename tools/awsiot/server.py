@@ -30,7 +30,7 @@ _CLOSE_S = 1.0  # how long an answer that is being delayed may hold up the end
 class Settings:
     """How one stand-in is set up. `quotas` are calls a second by operation, none by default; `lag_s` is how
     long an attach or detach goes unseen; `access_keys` None takes every key id; `session_s` is how long the
-    credentials of AssumeRole last, None as long as was asked."""
+    credentials of AssumeRole last, None as long as was asked; `external_id`, if given, is what every role asks for."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -46,6 +46,7 @@ class Settings:
     lag_s: float = 0.0
     access_keys: frozenset[str] | None = None
     session_s: float | None = None
+    external_id: str | None = None
 
     @property
     def ca_path(self) -> Path | None:
@@ -68,7 +69,7 @@ class StandIn:
     def reset(self) -> None:
         """Forget everything but the CA: certificates, things, policies, counters, faults, lent keys."""
         self._gate = Gate(self._settings.access_keys)
-        sts = StsOperations(self._names, self._gate, self._settings.session_s)
+        sts = StsOperations(self._names, self._gate, self._settings.session_s, self._settings.external_id)
         self.account = Account(self._names, self.authority, self.keys, sts, self._settings.lag_s)
         self.faults = Faults()
         self._quotas = Quotas(self._settings.quotas, self._settings.burst_s)

@@ -12,17 +12,22 @@ _DEFAULT_S = 3600
 
 
 class StsOperations:
-    """`session_s` is how long assumed credentials last, whatever was asked; None lasts as asked."""
+    """`session_s` is how long assumed credentials last, whatever was asked; None lasts as asked. `external_id` is what
+    the trust of every role asks for."""
 
-    def __init__(self, names: Names, gate: Gate, session_s: float | None) -> None:
+    def __init__(self, names: Names, gate: Gate, session_s: float | None, external_id: str | None) -> None:
         self._names = names
         self._gate = gate
         self._session_s = session_s
+        self._external_id = external_id
 
     def assume_role(self, p: Params) -> dict[str, Any]:
         prefix = self._names.global_arn("iam", "role/")
         if not p["RoleArn"].startswith(prefix):
             raise refusal("AccessDenied", f"not the ARN of a role of this account: {prefix}…")
+        if self._external_id is not None and p.get("ExternalId") != self._external_id:
+            what = f"is not authorized to perform: sts:AssumeRole on resource: {p['RoleArn']}"
+            raise refusal("AccessDenied", f"User: {self._names.global_arn('iam', 'user/stand-in')} {what}")
         asked_s = p.get("DurationSeconds", _DEFAULT_S)
         lent = self._gate.lend(asked_s if self._session_s is None else self._session_s)
         role, session = p["RoleArn"].rsplit("/", 1)[1], p["RoleSessionName"]

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from moto import mock_aws
-from moto.server import ThreadedMotoServer
 
 from cvmd.errors import IssuerError, IssuerFault
 from cvmd.issuer import aws_iot
@@ -393,25 +392,3 @@ def test_under_moto_as_it_comes_the_check_of_the_id_refuses_the_certificate(acco
         error = failing(lambda: AwsIot(AwsSettings(region="us-east-1")).create(account, PAIR.csr_der))
     assert error.fault is IssuerFault.KEY_MISMATCH
     assert "SHA-256" in str(error)
-
-
-def test_a_role_is_assumed_through_sts_and_its_refusal_is_the_accounts(
-    account: Account, standin: Control, scripted: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    role = "arn:aws:iam::123456789012:role/cvmd"
-    settings = AwsSettings(region="us-east-1", endpoint_url=standin.url, role_arn=role)
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    try:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://{}:{}".format(*moto.get_host_and_port()))
-        issuer = AwsIot(settings)
-        issuer.create(account, PAIR.csr_der)
-        assert issuer.thing_principals(account, THING) == []
-    finally:
-        moto.stop()
-    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", scripted.url)
-    scripted.status = 403
-    scripted.body = b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
-    error = failing(lambda: AwsIot(settings).create(account, PAIR.csr_der))
-    assert (error.fault, error.code) == (IssuerFault.ACCOUNT, "AccessDenied")
-    assert standin.calls(CREATE) == 1

@@ -6,7 +6,7 @@ from multiprocessing.synchronize import Barrier
 
 from cvmd.model import Outcome, State
 from cvmd.store import Database, Store
-from cvmd.store.products import AccountRules
+from cvmd.store.accounts import AccountRules
 from tests.cvmd.store.conftest import TRAIL, Scene, a_claim, a_key, at_once
 
 # open_attempt

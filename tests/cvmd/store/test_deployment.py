@@ -44,7 +44,7 @@ def test_migrate_makes_the_tables_once(bare: Database) -> None:
     assert AdminStore(bare).deployment_id() == identity
     assert len(identity) == 16
     assert [applied for _, _, applied in status(bare)] == [True]
-    assert list(AdminStore(bare).list_accounts()) == ["default"]
+    assert [it.account.name for it in AdminStore(bare).list_accounts()] == ["default"]
 
 
 @pytest.mark.parametrize(("version", "advice"), [("0000", "cvmd db migrate"), ("9999", "upgrade cvmd")])

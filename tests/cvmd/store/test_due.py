@@ -1,8 +1,9 @@
 """What a worker is given next: the oldest, what nobody holds, and no more than the quota has room for."""
 
 from cvmd.model import Outcome, State
+from cvmd.store.accounts import AccountRules
 from cvmd.store.admin import NewDevice
-from cvmd.store.products import AccountRules, ProductRules
+from cvmd.store.products import ProductRules
 from tests.cvmd.store.conftest import Scene, a_claim, a_key
 
 

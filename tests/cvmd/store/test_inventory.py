@@ -15,8 +15,9 @@ from cvmd.model import (
     Reason,
     State,
 )
+from cvmd.store.accounts import AccountRules
 from cvmd.store.admin import NewDevice
-from cvmd.store.products import AccountRules, ProductRules
+from cvmd.store.products import ProductRules
 from tests.cvmd.store.conftest import Scene, a_claim, at_once
 
 LONG_AGO = 1

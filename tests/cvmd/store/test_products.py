@@ -1,4 +1,4 @@
-"""Accounts and products as an operator makes them."""
+"""Products as an operator makes them."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,8 +7,8 @@ import pytest
 
 from cvmd.errors import ConfigError
 from cvmd.model import Auth, KeySource
-from cvmd.store.products import AccountRules, ProductRules
-from tests.cvmd.store.conftest import Scene, a_claim, a_key
+from cvmd.store.products import ProductRules
+from tests.cvmd.store.conftest import Scene
 
 ALL = ProductRules(
     auth=Auth.SERIAL,
@@ -50,17 +50,12 @@ def test_names_that_are_wrong_taken_or_not_there(scene: Scene) -> None:
     for name in ("", "-x", "a b", "ä", "x" * 65, "x\n"):
         with pytest.raises(ConfigError, match="a name is"):
             scene.admin.add_product(name, ALL)
-        with pytest.raises(ConfigError, match="a name is"):
-            scene.admin.add_account(name, AccountRules())
     with pytest.raises(ConfigError, match="there already"):
         scene.admin.add_product("sensor", ALL)
-    with pytest.raises(ConfigError, match="there already"):
-        scene.admin.add_account("default", AccountRules())
     for missing in (
         lambda: scene.admin.show_product("Sensor"),
         lambda: scene.admin.set_product("sensor2", ALL),
         lambda: scene.admin.add_product("pump", ALL, account="other"),
-        lambda: scene.admin.set_account("other", AccountRules()),
     ):
         with pytest.raises(ConfigError, match="there is no"):
             missing()
@@ -70,23 +65,3 @@ def test_names_that_are_wrong_taken_or_not_there(scene: Scene) -> None:
 def test_numbers_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="must be 0 to"):
         replace(ALL, **wrong)
-
-
-@pytest.mark.parametrize("rate", [0, -1, 10_001])
-def test_a_rate_that_is_none(rate: int) -> None:
-    with pytest.raises(ConfigError, match="creates_per_s"):
-        AccountRules(creates_per_s=rate)
-
-
-def test_an_account_is_what_was_said_and_can_be_used(scene: Scene) -> None:
-    rules = AccountRules(
-        "aws-cn", "cn-north-1", "arn:role", "external", "https://iot", "data", "auto", creates_per_s=15, exclusive=True
-    )
-    scene.admin.add_account("china", rules)
-    assert scene.admin.list_accounts()["china"] == rules
-    scene.admin.add_product("pump", ProductRules(), account="china")
-    issuance = scene.queued(scene.device(product="pump"))
-    assert (issuance.account.name, issuance.account.region) == ("china", "cn-north-1")
-    assert scene.store.open_attempt(issuance, a_claim(), key=a_key(), sealed_escrow=b"sealed key")
-    scene.admin.set_account("china", AccountRules())
-    assert scene.admin.list_accounts()["china"] == AccountRules()

@@ -9,7 +9,7 @@ import pytest
 from cvmd.model import Fault, Issuance, Outcome, State
 from cvmd.ports import Claim
 from cvmd.store import Store
-from cvmd.store.products import AccountRules
+from cvmd.store.accounts import AccountRules
 from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, Scene, a_certificate, a_claim, a_key
 
 Repeated = Callable[[Store, Issuance, Claim], bool]
