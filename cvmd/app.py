@@ -36,7 +36,7 @@ from cvmd.reconciler import Reconciler
 from cvmd.sealing import Sealer, load_master_key
 from cvmd.store import AdminStore, Database, Store, Trail, check_schema
 from cvmd.threads import Pool
-from cvmd.vending import Lines, Services, Vend, VendingSettings
+from cvmd.vending import Lines, Services, Vend
 from cvmd.worker import Worker, WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class Node:
             changes=self._changes,
             lines=Lines(store, db),
             wake_worker=self._worker.wake,
-            settings=VendingSettings(config.deadlines.request_s, config.listen.trusted_network),
+            hold_s=config.deadlines.request_s,
         )
         self._listener = _listener(config, services)
         self._notifier = systemd.Notifier()
@@ -217,6 +217,7 @@ def _listener(config: Config, services: Services) -> Listener:
     deadlines = config.deadlines
     return Listener(
         suites=config.listen.offered,
+        private=config.listen.trusted_network,
         deadlines=Deadlines(
             hello_s=deadlines.hello_s,
             proof_s=deadlines.proof_s,

@@ -1,7 +1,6 @@
 """One connection: bytes to the session, events to the vend, answers back, one log line at the end.
 
-Until a PROOF has to be checked a connection costs no task, no thread and no query: the CHALLENGE is
-answered from
+Until a PROOF has to be checked a connection costs no task, no thread and no query: the CHALLENGE is answered from
 `data_received` itself. Deadlines are plain numbers that the listener's sweep compares with the clock.
 """
 
@@ -14,9 +13,11 @@ from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from cvmd import networks
+from cvmd.authentication import Denial
 from cvmd.errors import Kind, Refusal, refusal
 from cvmd.ports import StoreDown
-from cvmd.vending import Answer, AskAgain, Finished, HandOver, Vend
+from cvmd.vending import Answer, AskAgain, Channel, Finished, HandOver, Vend
 from protocol.constants import RETRY_S, Stage, Status, Suite
 from protocol.events import (
     AckReceived,
@@ -55,9 +56,11 @@ class House:
     """What all connections of a listener share."""
 
     suites: Collection[Suite]
+    private: bool
+    """The line itself keeps a server-made key to itself."""
     deadlines: Deadlines
-    vend: Callable[[bytes, Suite, int], Vend]
-    """Makes the Vend of a serial, a suite and a max_wait_s."""
+    vend: Callable[[bytes, Channel, int], Vend]
+    """Makes the Vend of a serial, a channel and a max_wait_s."""
     came: Callable[[Connection, str], bool]
     """False: a connection of this source is turned away at the door."""
     proved: Callable[[], None]
@@ -70,8 +73,8 @@ class Connection(asyncio.Protocol):
     """asyncio's side of a ServerSession."""
 
     __slots__ = (
-        "_authentic", "_began_s", "_bytes_down", "_bytes_up", "_draining", "_fields", "_house", "_loop",
-        "_paused", "_proof_at_s", "_session", "_task", "_transport", "_vend", "deadline_s", "proved",
+        "_authentic", "_began_s", "_bytes_down", "_bytes_up", "_denial", "_draining", "_fields", "_house",
+        "_loop", "_paused", "_proof_at_s", "_session", "_task", "_transport", "_vend", "deadline_s", "proved",
         "source",
     )  # fmt: skip
 
@@ -83,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._vend: Vend | None = None
         self._task: asyncio.Task[None] | None = None
         self._fields: dict[str, object] | None = None
+        self._denial: Denial | None = None
         self._paused = False
         self._proof_at_s = 0.0
         self._authentic = False
@@ -99,7 +103,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport), "a TCP server makes no other"
         self._transport = transport
         peer = transport.get_extra_info("peername")
-        source = str(peer[0]) if peer else ""
+        source = networks.plain(str(peer[0])) if peer else ""
         if self._house.came(self, source):
             self.source = source
         else:
@@ -154,7 +158,9 @@ class Connection(asyncio.Protocol):
                 self._prove()
                 self._begin(self._answer(session, self._asking(proof)))
             case ProofRejected():
-                self._note(status=Status.AUTH.name, reason=refusal(Kind.AUTH).reason, level=logging.WARNING)
+                assert self._denial is not None, "noted before the proof was judged"
+                self._note(status=Status.AUTH.name, denial=self._denial.value, reason=self._denial.reason)
+                self._note(level=refusal(Kind.AUTH).level)
                 self._begin(self._refuse_auth(session))
             case RequestRepeated():
                 self._begin(self._answer(session, self._asking(None)))
@@ -209,8 +215,11 @@ class Connection(asyncio.Protocol):
         self._turn()
 
     async def _authenticate(self, session: ServerSession) -> None:
-        self._vend = self._house.vend(session.serial, session.suite, session.max_wait_s)
+        assert self.source is not None, "it came in by the door"
+        channel = Channel(self.source, session.suite, self._house.private)
+        self._vend = self._house.vend(session.serial, channel, session.max_wait_s)
         credentials = await self._vend.look_up()
+        self._denial = credentials.denial
         session.authenticate(credentials.token.reveal(), credentials.known, os.urandom(32))
 
     async def _refuse_auth(self, session: ServerSession) -> None:

@@ -43,6 +43,7 @@ class Kind(Enum):
     POLICY_MISSING = auto()
     THING_OCCUPIED = auto()
     CHANNEL = auto()
+    UNPROVEN = auto()
     REFUSED = auto()
     ATTACH_REFUSED = auto()
     ATTEMPTS = auto()
@@ -95,6 +96,10 @@ _TABLE: dict[Kind, Refusal] = {
         (
             Kind.CHANNEL, _S.CHANNEL, _G.PROOF, 3600, 0, _E,
             "a server-made key may not leave in suite mac: use noise, or set listen.trusted_network = true",
+        ),
+        (
+            Kind.UNPROVEN, _S.CHANNEL, _G.PROOF, 3600, 0, _E,
+            "a server-made key may not go to who proves nothing: see `cvmd products set --allow-server-keys`",
         ),
         (Kind.REFUSED, _S.BACKEND, _G.ACTIVATE, 3600, 0, _E, "AWS IoT refuses a call: see `cvmd devices show`"),
         (Kind.ATTACH_REFUSED, _S.BACKEND, _G.ATTACH, 3600, 0, _E, "AWS IoT refuses a call: see `cvmd devices show`"),

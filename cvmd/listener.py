@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from cvmd.admission import Admission, Door
 from cvmd.connection import Connection, Deadlines, House
-from cvmd.vending import Vend
+from cvmd.vending import Channel, Vend
 from protocol.constants import Suite
 
 log = logging.getLogger(__name__)
@@ -27,14 +27,15 @@ class Listener:
         self,
         *,
         suites: Collection[Suite],
+        private: bool,
         deadlines: Deadlines,
         door: Door,
-        vend: Callable[[bytes, Suite, int], Vend],
+        vend: Callable[[bytes, Channel, int], Vend],
         report: Callable[[dict[str, object]], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._door = door
-        self._house = House(suites, deadlines, vend, self._came, door.proved, self._gone, report)
+        self._house = House(suites, private, deadlines, vend, self._came, door.proved, self._gone, report)
         self._connections: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
         self._turned_away = 0

@@ -176,6 +176,20 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """What else a product says of who may call. All but `sealed_key` binds under auth `serial` alone."""
+
+    sealed_key: bytes | None = field(repr=False, default=None)
+    """The product key of auth `derived`."""
+    allow_server_keys: bool = False
+    """Keys made here may go to devices that prove nothing."""
+    source_networks: str | None = None
+    """CIDR networks, separated by commas, from which devices may call."""
+    window_until_us: int | None = None
+    """Until then devices may call from anywhere."""
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """A row of `devices`; `token` is unsealed by whoever authenticates, never here."""
 
@@ -191,6 +205,7 @@ class Device:
     reissue_until_us: int | None
     """The operator's window: until then the re-issue limit does not bind."""
     sealed_token: bytes = field(repr=False)
+    """Empty where the product's auth needs no token of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +379,7 @@ class View:
     active: bytes | None
     """certificate_id of the ACTIVE certificate."""
     now_us: int
+    access: Access = Access()
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,11 +79,11 @@ class VendingStore(Protocol):
         csr_der: bytes | None,
         public_key_id: bytes | None,
         replaces: int | None,
+        grounds: str = "",
     ) -> bool:
-        """INSERT the issuance as `queued`, closing `replaces` (queued, offered or failed) as replaced in
-        the same
-        transaction, its certificate retiring. False: another one won the generation, or `replaces` has
-        moved on."""
+        """INSERT the issuance as `queued`, closing `replaces` (queued, offered or failed) as replaced in the same
+        transaction, its certificate retiring. False: another one won the generation, or `replaces` has moved on.
+        `grounds`: for the audit, why a device that proves nothing was let in."""
 
     def acknowledge(self, issuance_id: int, certificate_id: bytes) -> bool:
         """offered → acked if the digest is its certificate's and it has not expired; wipes the escrow."""

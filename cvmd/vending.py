@@ -1,8 +1,6 @@
-"""One vend: authenticate, queue, wait, hand over, acknowledge. Knows rows and rules, no sockets and no
-frames.
+"""One vend: authenticate, queue, wait, hand over, acknowledge. Knows rows and rules, no sockets and no frames.
 
-A `Vend` lives as long as one session of a device. Each request becomes one Answer within `hold_s`; where
-the work
+A `Vend` lives as long as one session of a device. Each request becomes one Answer within `hold_s`; where the work
 takes longer the answer is "ask again", and the issuance goes on without the device (issuance.py decides).
 """
 
@@ -14,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from cvmd import authentication
+from cvmd.authentication import Credentials, Denial
 from cvmd.changes import Changes
 from cvmd.errors import CsrError, Kind, Refusal, refusal
 from cvmd.issuance import (
@@ -29,7 +29,7 @@ from cvmd.issuance import (
     behind,
     check_request,
 )
-from cvmd.model import US, Account, Auth, Issuance, Line, Secret, State, View
+from cvmd.model import US, Account, Issuance, Line, Secret, State, View
 from cvmd.model import Offer as Offered
 from cvmd.ports import Sealing, VendingStore
 from cvmd.threads import Pool
@@ -74,11 +74,13 @@ Answer = HandOver | AskAgain | Finished | Refusal
 
 
 @dataclass(frozen=True, slots=True)
-class VendingSettings:
-    """`hold_s`: how long a request is held before WAIT answers it. `trusted_network`: of the listener."""
+class Channel:
+    """How a session came. `private`: its listener speaks TLS, or stands in a network that was declared trusted."""
 
-    hold_s: float
-    trusted_network: bool
+    source: str
+    """The peer's address."""
+    suite: Suite
+    private: bool
 
 
 class Lines:
@@ -112,48 +114,35 @@ class Services:
     changes: Changes
     lines: Lines
     wake_worker: Callable[[], None]
-    settings: VendingSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a PROOF is checked with. Not `known`: any random token, so that the same work is done (invariant
-    8)."""
-
-    token: Secret
-    known: bool
+    hold_s: float
+    """How long a request is held before WAIT answers it."""
 
 
 class Vend:
-    """One session of one device. `look_up`, then `ask` for PROOF and every FETCH after WAIT, `acknowledge`
-    for ACK."""
+    """One session of one device: `look_up`, then `ask` for PROOF and each FETCH after WAIT, `acknowledge` for ACK."""
 
-    __slots__ = ("_began_s", "_device_wait_s", "_queued", "_request", "_s", "_serial", "_suite", "_view")
+    __slots__ = ("_began_s", "_channel", "_device_wait_s", "_grounds", "_queued", "_request", "_s", "_serial", "_view")
 
-    def __init__(self, services: Services, serial: bytes, suite: Suite, max_wait_s: int) -> None:
+    def __init__(self, services: Services, serial: bytes, channel: Channel, max_wait_s: int) -> None:
         self._s = services
         self._serial = serial
-        self._suite = suite
+        self._channel = channel
         self._device_wait_s = max_wait_s
         self._view: View | None = None
         self._request: Request | None = None
         self._queued = False
+        self._grounds = ""
         self._began_s = time.monotonic()
 
     async def look_up(self) -> Credentials:
-        """The serial's token, or a decoy. One query and one unsealing whoever asks. Raises StoreDown."""
+        """What its PROOF is checked with. One query and one unsealing whoever asks. Raises StoreDown."""
         return await self._s.db.run(self._credentials)
 
     def _credentials(self) -> Credentials:
         view = self._s.store.view(self._serial)
-        if view is None:
-            return Credentials(self._s.sealing.unseal_decoy(), known=False)
-        sealed = view.device.sealed_token
-        token = self._s.sealing.unseal(sealed, table="devices", column="sealed_token", row=self._serial)
-        if view.device.disabled or view.product.auth is not Auth.TOKEN:
-            return Credentials(token, known=False)
-        self._view = view
-        return Credentials(token, known=True)
+        found = authentication.credentials(view, self._serial, self._channel.source, self._s.sealing)
+        self._view, self._grounds = view, found.grounds
+        return found
 
     async def ask(self, proof: Proof | None) -> Answer:
         """Answer PROOF, or (None) the FETCH that repeats it. Raises StoreDown."""
@@ -184,19 +173,23 @@ class Vend:
         refused = check_request(view.product, self._request)
         if refused is not None:
             return _refused(refused)
-        # SPEC.md, Channel: judged before Create, so that no key is made that may not leave.
-        if view.product.key_source.makes_key and self._suite is Suite.MAC and not self._s.settings.trusted_network:
-            return refusal(Kind.CHANNEL)
-        return None
+        # SPEC.md 12.3: judged before Create, so that no key is made that may not leave.
+        if not view.product.key_source.makes_key:
+            return None
+        if not authentication.may_have_server_key(view):
+            return refusal(Kind.UNPROVEN)
+        return None if self._channel.private or self._channel.suite is Suite.NOISE else refusal(Kind.CHANNEL)
 
     async def _fresh_view(self) -> View | Refusal:
         view = await self._s.db.run(self._s.store.view, self._serial)
-        # Disabled while it waited: the same words as at the next PROOF, tagged this time.
-        return refusal(Kind.AUTH) if view is None or view.device.disabled else view
+        if view is None or view.device.disabled:
+            # Disabled while it waited: the same words as at the next PROOF, tagged this time.
+            return replace(refusal(Kind.AUTH), reason=Denial.DISABLED.reason)
+        return view
 
     async def _settle(self, view: View | Refusal, request: Request, ack: bytes | None) -> Answer:
         """Decide, record, wait, look again; until there is an answer or the request was held long enough."""
-        until_s = time.monotonic() + self._s.settings.hold_s
+        until_s = time.monotonic() + self._s.hold_s
         while True:
             if isinstance(view, Refusal):
                 return view
@@ -244,6 +237,7 @@ class Vend:
             csr_der=request.csr_der,
             public_key_id=request.public_key_id,
             replaces=queue.replaces,
+            grounds=self._grounds,
         )
         self._s.wake_worker()
         return won

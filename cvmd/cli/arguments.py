@@ -8,12 +8,15 @@ from collections.abc import Callable, Collection
 from enum import StrEnum
 from typing import Final, TypeVar
 
+from cvmd import networks as cidr
+from cvmd.errors import ConfigError
 from cvmd.issuer.permissions import ROLE_ARN
 from protocol.constants import MAX_SERIAL
 
 E = TypeVar("E", bound=StrEnum)
 
 UNLIMITED: Final = "unlimited"
+NONE: Final = "none"
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MAX_LIFETIME_S: Final = 3650 * 86_400
 _MAX_LIMIT: Final = 1_000_000
@@ -69,6 +72,16 @@ def duration(low_s: int, high_s: int = _MAX_LIFETIME_S) -> Callable[[str], int]:
         return seconds
 
     return parse
+
+
+def networks(text: str) -> str | None:
+    """CIDR networks, separated by commas, as they are written to a row; None for `none`."""
+    if text == NONE:
+        return None
+    try:
+        return ",".join(str(network) for network in cidr.parse(text))
+    except ConfigError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def reissue_limit(text: str) -> int | None:

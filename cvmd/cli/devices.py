@@ -12,12 +12,11 @@ from cvmd.cli import arguments as argument
 from cvmd.cli import bulk
 from cvmd.cli.common import Exit, Refused, Subparsers, add_json, add_noun, add_verb
 from cvmd.cli.database import admin_store, checked_sealer, deciding_store, open_database
-from cvmd.cli.files import read_token, write_new_secret
+from cvmd.cli.files import read_token, written_first
 from cvmd.cli.history import document, print_history, timeline
 from cvmd.cli.output import print_json, print_table
 from cvmd.errors import ConfigError
-from cvmd.model import Secret, State
-from cvmd.ports import StoreDown
+from cvmd.model import Auth, Product, Secret, State
 from cvmd.store import check_schema
 from cvmd.store.admin import AdminStore, DeviceFilter, ListedDevice, NewDevice
 from cvmd.store.chains import AuditRows
@@ -59,7 +58,7 @@ def _add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--product", type=argument.name, required=True)
     verb.add_argument("--thing", type=argument.thing, required=True, help="AWS IoT thing; must be there at AWS")
     verb.add_argument("--policy", type=argument.policy, required=True, help="AWS IoT policy; must be there at AWS")
-    token = verb.add_mutually_exclusive_group(required=True)
+    token = verb.add_mutually_exclusive_group()
     token.add_argument("--token-file", type=Path, metavar="FILE", help="the device's token: 16 to 64 bytes in hex")
     token.add_argument("--token-out", type=Path, metavar="FILE", help="make a token and write it to this new file")
 
@@ -67,30 +66,30 @@ def _add_arguments(verb: argparse.ArgumentParser) -> None:
 def _add(arguments: argparse.Namespace) -> Exit:
     settings = config.load(arguments.config)
     minted: Path | None = arguments.token_out
-    token = Secret(os.urandom(_TOKEN_SIZE)) if minted else read_token(arguments.token_file)
+    token = read_token(arguments.token_file) if arguments.token_file else Secret(os.urandom(_TOKEN_SIZE))
     serial = arguments.serial.encode()
     with deciding_store(settings) as store:
         sealer = checked_sealer(settings, store)
-        sealed = sealer.seal(token, table="devices", column="sealed_token", row=serial)
-        device = NewDevice(serial, arguments.thing, arguments.policy, sealed)
-        if minted is None:
-            store.add_device(arguments.product, device)
-        else:
-            _add_minted(store, arguments.product, device, token, minted)
+        has_token = _has_token(store.show_product(arguments.product).product, said=bool(minted or arguments.token_file))
+        sealed = sealer.seal(token, table="devices", column="sealed_token", row=serial) if has_token else b""
+        with written_first(minted, token, f"cvmd devices show {arguments.serial}"):
+            store.add_device(arguments.product, NewDevice(serial, arguments.thing, arguments.policy, sealed))
     return Exit.DONE
 
 
-def _add_minted(store: AdminStore, product: str, device: NewDevice, token: Secret, path: Path) -> None:
-    # The file first: a crash in between leaves a token without a device, not a device whose token nobody has.
-    write_new_secret(path, token)
-    try:
-        store.add_device(product, device)
-    except ConfigError:
-        path.unlink()
-        raise
-    except StoreDown as error:
-        serial = device.serial.decode()
-        raise StoreDown(f"{error}; keep {path} if `cvmd devices show {serial}` knows the device by then") from None
+def _has_token(product: Product, *, said: bool) -> bool:
+    """Whether its devices have tokens of their own. Raises ConfigError where what was said does not fit."""
+    has_token = product.auth is Auth.TOKEN
+    if has_token and not said:
+        raise ConfigError(
+            f"product {product.name!r} has auth token: --token-out FILE makes the token, --token-file FILE takes yours"
+        )
+    if said and not has_token:
+        raise ConfigError(
+            f"product {product.name!r} has auth {product.auth}, so its devices have no tokens of their own: take "
+            "--token-out and --token-file away"
+        )
+    return has_token
 
 
 def _list_arguments(verb: argparse.ArgumentParser) -> None:

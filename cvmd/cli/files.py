@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import binascii
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cvmd.cli.common import Refused
 from cvmd.config import read_secret
 from cvmd.errors import ConfigError
 from cvmd.model import Secret
+from cvmd.ports import StoreDown
 from protocol.constants import MAX_TOKEN, MIN_TOKEN
 
 
@@ -37,20 +39,39 @@ def write_new_secret(path: Path, secret: Secret) -> None:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def read_token(path: Path) -> Secret:
-    """A device's token from its file: hex of 16 to 64 bytes. Raises ConfigError, which does not repeat it."""
+@contextmanager
+def written_first(path: Path | None, secret: Secret, see: str) -> Iterator[None]:
+    """`secret` is in a new file before what is done inside puts it into the database; None: it is in one already.
+
+    A crash in between leaves a secret that nothing uses, not one that nobody has. What is refused leaves no file.
+    `see`: the command that tells whether the database has it.
+    """
+    if path is not None:
+        write_new_secret(path, secret)
+    try:
+        yield
+    except ConfigError:
+        if path is not None:
+            path.unlink()
+        raise
+    except StoreDown as error:
+        raise StoreDown(f"{error}; keep {path} if `{see}` knows it by then" if path else str(error)) from None
+
+
+def read_token(path: Path, what: str = "token") -> Secret:
+    """A token, or a product key, from its file: hex of 16 to 64 bytes. Raises ConfigError, which does not repeat it."""
     text = read_secret(str(path))
     try:
         token = binascii.unhexlify(text.reveal())
     except binascii.Error:
-        raise ConfigError(f"{path}: a token is written as hex digits, two a byte, and nothing else") from None
+        raise ConfigError(f"{path}: a {what} is written as hex digits, two a byte, and nothing else") from None
     if not MIN_TOKEN <= len(token) <= MAX_TOKEN:
         raise ConfigError(
-            f"{path}: a token has {MIN_TOKEN} to {MAX_TOKEN} random bytes, this one {len(token)}; "
+            f"{path}: a {what} has {MIN_TOKEN} to {MAX_TOKEN} random bytes, this one {len(token)}; "
             "a shorter one can be guessed offline"
         )
     if len(set(token)) == 1:
-        raise ConfigError(f"{path}: {len(token)} times the same byte is no token")
+        raise ConfigError(f"{path}: {len(token)} times the same byte is no {what}")
     return Secret(token)
 
 

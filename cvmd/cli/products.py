@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, Final
 
 from cvmd import config
+from cvmd.authentication import problems, seal_product_key
 from cvmd.cli import arguments as argument
 from cvmd.cli.common import Exit, Subparsers, add_json, add_noun, add_verb
-from cvmd.cli.database import admin_store
-from cvmd.cli.output import print_fields, print_json, print_table
-from cvmd.model import Auth, KeySource
+from cvmd.cli.database import admin_store, checked_sealer
+from cvmd.cli.files import read_token, written_first
+from cvmd.cli.output import print_fields, print_json, print_table, time
+from cvmd.model import US, Auth, KeySource, Secret
+from cvmd.store import AdminStore
 from cvmd.store.products import ProductRecord, ProductRules
 
-_AUTHS: Final = [Auth.TOKEN]
 _KEY_SOURCES: Final = [KeySource.EC_P256, KeySource.RSA2048, KeySource.DEVICE_CSR]
 _MAX_CONNECT_AFTER_S: Final = 65_535
 """What DONE can say."""
+_MAX_WINDOW_S: Final = 30 * 86_400
+_PRODUCT_KEY_SIZE: Final = 32
 
 
 def add_to(nouns: Subparsers) -> None:
@@ -42,7 +51,28 @@ def _add_rules(verb: argparse.ArgumentParser) -> None:
     def rule(option: str, parse: Any, metavar: str, about: str) -> None:  # noqa: ANN401  # what argparse takes
         verb.add_argument(option, type=parse, metavar=metavar, default=argparse.SUPPRESS, help=about)
 
-    rule("--auth", argument.offered(Auth, _AUTHS), "AUTH", "how devices prove who they are: token")
+    rule(
+        "--auth", argument.offered(Auth, list(Auth)), "AUTH",
+        "how devices prove who they are: token (each its own, the default), derived (tokens that a product key gives) "
+        "or serial (not at all)",
+    )  # fmt: skip
+    key = verb.add_mutually_exclusive_group()
+    key.add_argument("--key-out", type=Path, metavar="FILE", help="auth derived: make a product key into this new file")
+    key.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="auth derived: the product key, 16 to 64 bytes in hex"
+    )
+    rule(
+        "--source-networks", argument.networks, "CIDR,…",
+        "auth serial: networks that devices may call from, or none (none)",
+    )  # fmt: skip
+    rule(
+        "--window", argument.duration(0, _MAX_WINDOW_S), "TIME",
+        "auth serial: for so long devices may call from anywhere; 0 ends it",
+    )  # fmt: skip
+    verb.add_argument(
+        "--allow-server-keys", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS,
+        help="auth serial: let keys made here go to whoever names a serial",
+    )  # fmt: skip
     rule(
         "--key-source", argument.offered(KeySource, _KEY_SOURCES), "SOURCE",
         "where keys are made: ec-p256 (here, the default), rsa2048 (here) or device-csr (by the device)",
@@ -69,17 +99,58 @@ def _given_rules(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add(arguments: argparse.Namespace) -> Exit:
-    rules = ProductRules(**_given_rules(arguments))
-    with admin_store(config.load(arguments.config)) as store:
-        store.add_product(arguments.name, rules, account=arguments.account)
+    settings, key = config.load(arguments.config), _product_key(arguments)
+    with admin_store(settings) as store:
+        rules = _with_window(ProductRules(**_given_rules(arguments)), arguments, store)
+        with _sealed(key, arguments, settings, store) as sealed_key:
+            store.add_product(arguments.name, rules, account=arguments.account, sealed_key=sealed_key)
+        _warn(store, arguments.name)
     return Exit.DONE
 
 
 def _set(arguments: argparse.Namespace) -> Exit:
-    with admin_store(config.load(arguments.config)) as store:
-        rules = store.show_product(arguments.name).rules
-        store.set_product(arguments.name, replace(rules, **_given_rules(arguments)))
+    settings, key = config.load(arguments.config), _product_key(arguments)
+    with admin_store(settings) as store:
+        rules = replace(store.show_product(arguments.name).rules, **_given_rules(arguments))
+        rules = _with_window(rules, arguments, store)
+        with _sealed(key, arguments, settings, store) as sealed_key:
+            store.set_product(arguments.name, rules, sealed_key=sealed_key)
+        _warn(store, arguments.name)
     return Exit.DONE
+
+
+def _product_key(arguments: argparse.Namespace) -> Secret | None:
+    """The one that is in the file, or a new one; None: neither was asked for."""
+    if arguments.key_file is not None:
+        return read_token(arguments.key_file, "product key")
+    return Secret(os.urandom(_PRODUCT_KEY_SIZE)) if arguments.key_out is not None else None
+
+
+@contextmanager
+def _sealed(
+    key: Secret | None, arguments: argparse.Namespace, settings: config.Config, store: AdminStore
+) -> Iterator[bytes | None]:
+    """The product key as the store takes it; a new one is in its file first."""
+    if key is None:
+        yield None
+        return
+    sealed = seal_product_key(key, arguments.name, checked_sealer(settings, store))
+    with written_first(arguments.key_out, key, f"cvmd products show {arguments.name}"):
+        yield sealed
+
+
+def _with_window(rules: ProductRules, arguments: argparse.Namespace, store: AdminStore) -> ProductRules:
+    window_s: int | None = getattr(arguments, "window", None)
+    if window_s is None:
+        return rules
+    return replace(rules, window_until_us=store.now_us() + window_s * US if window_s else None)
+
+
+def _warn(store: AdminStore, name: str) -> None:
+    """Say what is contradictory or dangerous in the rules as they are now; they bind all the same."""
+    record = store.show_product(name)
+    for problem in problems(record.product, record.access, store.now_us()):
+        print(f"cvmd: warning: product {name}: {problem}", file=sys.stderr)
 
 
 def _list(arguments: argparse.Namespace) -> Exit:
@@ -114,5 +185,8 @@ def _document(record: ProductRecord) -> dict[str, object]:
         "grace_s": product.grace_s,
         "connect_after_s": product.connect_after_s,
         "share_things": product.share_things,
+        "source_networks": record.access.source_networks,
+        "window_until": time(record.access.window_until_us),
+        "allow_server_keys": record.access.allow_server_keys,
         "devices": record.devices,
     }

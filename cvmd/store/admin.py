@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from sqlalchemy import and_, insert, or_, select, update
 
 from cvmd.errors import ConfigError, NothingToDo
-from cvmd.model import US, AuditEvent, Certificate, Device, Fault, Issuance, Outcome, Product, State
+from cvmd.model import US, AuditEvent, Auth, Certificate, Device, Fault, Issuance, Outcome, Product, State
 from cvmd.store import rows
 from cvmd.store.accounts import AccountRows
 from cvmd.store.audit import Trail
 from cvmd.store.breakers import FAILING
 from cvmd.store.deployment import DeploymentRow
-from cvmd.store.engine import Database, Duplicate, Row, Transaction
+from cvmd.store.engine import Contended, Database, Duplicate, Row, Transaction
 from cvmd.store.products import ProductRows
 from cvmd.store.revocation import revoke
 from cvmd.store.schema import NOW, accounts, attempts, breakers, certificates, devices, given, issuances, products
@@ -94,7 +94,7 @@ class DeviceRecord:
     certificates: Sequence[Certificate]
 
 
-_PRODUCT_ID = select(products.c.id, NOW).where(products.c.name == given("product_name"))
+_PRODUCT_ID = select(products.c.id, products.c.auth, NOW).where(products.c.name == given("product_name"))
 _ADD = insert(devices).values(
     product_id=given("of_product"),
     serial=given("new_serial"),
@@ -107,6 +107,8 @@ _ADD = insert(devices).values(
     created_us=given("at_us"),
     updated_us=given("at_us"),
 )
+
+_AUTH = select(products.c.auth).where(products.c.id == given("product"))
 
 _LIST = (
     select(
@@ -142,7 +144,7 @@ _ATTEMPTS = (
 )  # fmt: skip
 _CERTIFICATES = select(*rows.CERTIFICATE).where(certificates.c.device_id == given("device")).order_by(certificates.c.id)
 _ID = select(devices.c.id, NOW).where(devices.c.serial == given("which"))
-_OURS = select(devices.c.id).where(devices.c.serial == given("which"), devices.c.sealed_token == given("token"))
+_OURS = select(devices.c.created_us).where(devices.c.serial == given("which"), devices.c.sealed_token == given("token"))
 _FAILED = select(issuances.c.id).where(issuances.c.device_id == given("device"), issuances.c.state == State.FAILED)
 # Compare-and-sets: one that is repeated finds that it was done, and writes no second line.
 _SET_DISABLED = (
@@ -209,14 +211,19 @@ class DeviceRows:
     def add_devices(self, product: str, new: Sequence[NewDevice]) -> None:
         """All of them, or with an error none."""
         trail = self._trail
+        tried_us: set[int] = set()
 
         def work(t: Transaction) -> None:
-            if t.repeated and new[0].sealed_token and t.row(_OURS, which=new[0].serial, token=new[0].sealed_token):
-                return  # sealed under a nonce of its own: it was us, and then it was all of them
+            if t.repeated:
+                added = t.row(_OURS, which=new[0].serial, token=new[0].sealed_token)
+                if added is not None and added[0] in tried_us:
+                    return  # it was us, and then it was all of them
             row = t.row(_PRODUCT_ID, product_name=product)
             if row is None:
                 raise ConfigError(f"there is no product {product!r}; make it with `cvmd products add`")
-            product_id, now_us = row
+            product_id, auth, now_us = row
+            tried_us.add(now_us)
+            _check_tokens(new, product, Auth(auth))
             lines = {it.serial: trail.first(it.serial, now_us, f"{it.thing} {it.policy}") for it in new}
             t.insert_many(
                 _ADD,
@@ -235,6 +242,9 @@ class DeviceRows:
                 ],
             )
             trail.add_first(t, lines)
+            # From the INSERT on its row is locked by the foreign key: what it says now holds until the COMMIT.
+            if t.row(_AUTH, product=product_id) != (auth,):
+                raise Contended
 
         try:
             self._database.transaction(work)
@@ -338,6 +348,14 @@ class DeviceRows:
 
 class AdminStore(DeviceRows, AccountRows, ProductRows, DeploymentRow):
     """All that the command line asks of the database."""
+
+
+def _check_tokens(new: Sequence[NewDevice], product: str, auth: Auth) -> None:
+    """A device has a token of its own where, and only where, its product's auth is `token`."""
+    for it in new:
+        if (auth is Auth.TOKEN) is not bool(it.sealed_token):
+            serial, needs = it.serial.decode(), "needs a token" if auth is Auth.TOKEN else "has no token of its own"
+            raise ConfigError(f"device {serial}: product {product!r} has auth {auth}, so it {needs}")
 
 
 def _record(t: Transaction, serial: bytes) -> DeviceRecord:

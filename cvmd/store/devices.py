@@ -23,10 +23,15 @@ _account_end = len(rows.ACCOUNT)
 _product_end = _account_end + len(rows.PRODUCT)
 _device_end = _product_end + len(rows.DEVICE)
 _issuance_end = _device_end + len(rows.ISSUANCE)
+_access_end = _issuance_end + len(rows.ACCESS)
 
 _live = certificates.alias("live")
 _VIEW = (
-    select(*rows.labelled(rows.ACCOUNT, rows.PRODUCT, rows.DEVICE, rows.ISSUANCE, [_live.c.certificate_id, NOW]))
+    select(
+        *rows.labelled(
+            rows.ACCOUNT, rows.PRODUCT, rows.DEVICE, rows.ISSUANCE, rows.ACCESS, [_live.c.certificate_id, NOW]
+        )
+    )
     .select_from(devices)
     .join(products, products.c.id == devices.c.product_id)
     .join(accounts, accounts.c.id == products.c.account_id)
@@ -177,7 +182,8 @@ class DeviceEvents:
         issuance = None
         if columns[0] is not None:
             issuance = rows.issuance(columns, device.serial, device.thing, device.policy, product)
-        return View(device, product, issuance, active=row[-2], now_us=row[-1])
+        access = rows.access(row[_issuance_end:_access_end])
+        return View(device, product, issuance, active=row[-2], now_us=row[-1], access=access)
 
     def certificate(self, device_id: int, certificate_id: bytes) -> Certificate | None:
         """This device's certificate of that id, whatever its status."""
@@ -205,9 +211,11 @@ class DeviceEvents:
         csr_der: bytes | None,
         public_key_id: bytes | None,
         replaces: int | None,
+        grounds: str = "",
     ) -> bool:
         """INSERT the issuance, closing `replaces`. False: another won the generation, `replaces` has moved on, or
-        the device was disabled."""
+        the device was disabled. `grounds`: for the audit, why a device that proves nothing was let in."""
+        detail = f"generation {generation}" + (f"; {grounds}" if grounds else "")
 
         def work(t: Transaction) -> bool:
             # Issuance, certificate, device: the order in which a worker locks them too.
@@ -222,7 +230,7 @@ class DeviceEvents:
             t.change(_QUEUE, device=device_id, new_uid=uid, csr=csr_der, key_id=public_key_id)
             for digest in former:
                 self._trail.add(t, device_id, AuditEvent.RETIRED, retired(Reason.REPLACED, digest), actor=DEVICE)
-            self._trail.add(t, device_id, AuditEvent.QUEUED, f"generation {generation}", actor=DEVICE)
+            self._trail.add(t, device_id, AuditEvent.QUEUED, detail, actor=DEVICE)
             return True
 
         def settled(t: Transaction) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Label
 
 from cvmd.model import (
+    Access,
     Account,
     Auth,
     Certificate,
@@ -37,6 +38,10 @@ ACCOUNT = [
 PRODUCT = [
     products.c.id, products.c.name, products.c.auth, products.c.key_source, products.c.reissue_limit,
     products.c.offer_lifetime_s, products.c.grace_s, products.c.connect_after_s, products.c.share_things,
+]  # fmt: skip
+
+ACCESS = [
+    products.c.sealed_key, products.c.allow_server_keys, products.c.source_networks, products.c.window_until_us,
 ]  # fmt: skip
 
 DEVICE = [
@@ -78,6 +83,12 @@ def product(row: Columns, of_account: Account) -> Product:
         number, name, of_account, Auth(auth), KeySource(key_source), reissue_limit, offer_lifetime_s, grace_s,
         connect_after_s, bool(share_things),
     )  # fmt: skip
+
+
+def access(row: Columns) -> Access:
+    """Of ACCESS."""
+    sealed_key, allow_server_keys, source_networks, window_until_us = row
+    return Access(sealed_key, bool(allow_server_keys), source_networks, window_until_us)
 
 
 def device(row: Columns) -> Device:

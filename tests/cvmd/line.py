@@ -9,10 +9,11 @@ from socket import create_server
 from typing import Any
 
 from cvmd.admission import Door
+from cvmd.authentication import Denial
 from cvmd.connection import Deadlines
 from cvmd.listener import Listener
 from cvmd.model import Secret
-from cvmd.vending import Answer, AskAgain, Credentials, Finished, HandOver, Vend
+from cvmd.vending import Answer, AskAgain, Channel, Credentials, Finished, HandOver, Vend
 from protocol.client import ClientSession
 from protocol.constants import TO_THE_END, Kind, Suite
 from protocol.events import ClientEvent, RefuseReceived
@@ -44,7 +45,7 @@ class Script:
     async def look_up(self) -> Credentials:
         if self._look_up is not None:
             raise self._look_up
-        return Credentials(Secret(TOKEN), self._known)
+        return Credentials(Secret(TOKEN), self._known, Denial.WRONG_TOKEN if self._known else Denial.UNKNOWN_SERIAL)
 
     async def ask(self, proof: object) -> Answer:
         return await self._next(proof)
@@ -76,7 +77,7 @@ class Node:
     door: Door
     port: int
     reports: asyncio.Queue[dict[str, Any]]
-    vends: list[tuple[bytes, Suite, int]]
+    vends: list[tuple[bytes, Channel, int]]
     """What each Vend was made with."""
 
 
@@ -85,16 +86,17 @@ async def listening(*scripts: Script, door: Door | None = None, **deadlines: flo
     """A listener whose sessions get the scripts, in order; deadlines are long unless given."""
     left = list(scripts)
     reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    vends: list[tuple[bytes, Suite, int]] = []
+    vends: list[tuple[bytes, Channel, int]] = []
 
-    def vend(serial: bytes, suite: Suite, max_wait_s: int) -> Vend:
-        vends.append((serial, suite, max_wait_s))
+    def vend(serial: bytes, channel: Channel, max_wait_s: int) -> Vend:
+        vends.append((serial, channel, max_wait_s))
         return left.pop(0)  # type: ignore[return-value]  # a stand-in with the three methods that are called
 
     door = door or Door(max_connections=1000, max_per_source=100)
     listener = Listener(
-        suites=set(Suite), deadlines=replace(LONG, **deadlines), door=door, vend=vend, report=reports.put_nowait
-    )
+        suites=set(Suite), private=False, deadlines=replace(LONG, **deadlines), door=door, vend=vend,
+        report=reports.put_nowait,
+    )  # fmt: skip
     sock = create_server(("127.0.0.1", 0))
     await listener.start([sock], backlog=16)
     sweeping = asyncio.create_task(listener.run())

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 import cvmd.listener
+from cvmd.authentication import Denial
 from cvmd.errors import Kind as Why
 from cvmd.errors import SealError, refusal
 from cvmd.ports import StoreDown
+from cvmd.vending import Channel
 from protocol.constants import Stage, Status, Suite
 from protocol.events import Challenged, DoneReceived, ManifestReceived, RefuseReceived, WaitReceived
 from tests.cvmd.line import AGAIN, BUNDLE, DIGEST, DONE, HELD, OFFER, SERIAL, Device, Node, Script, calling, listening
@@ -60,7 +62,7 @@ def test_a_vend_from_hello_to_done(suite: Suite) -> None:
         device.ack()
         assert await device.event() == DoneReceived(1_700_000_000, 7)
         assert await device.event() is None
-        assert node.vends == [(SERIAL, suite, 90)]
+        assert node.vends == [(SERIAL, Channel("127.0.0.1", suite, private=False), 90)]
         # PROOF, the FETCH that repeats it, twice the ACK.
         assert [type(each) for each in script.asked[1:]] == [type(None), bytes, bytes]
         assert script.asked[2] == DIGEST
@@ -120,6 +122,8 @@ def test_inv8_the_refusal_of_a_proof_is_late_clear_and_always_the_same(known: bo
         assert script.asked == []
         report = await node.reports.get()
         assert (report["serial"], report["status"], report["level"]) == (SERIAL, "AUTH", logging.WARNING)
+        denial = Denial.WRONG_TOKEN if known else Denial.UNKNOWN_SERIAL
+        assert (report["denial"], report["reason"]) == (denial, denial.reason)
 
     run(test, lambda: (Script(known=known),), auth_delay_s=0.2)
 

@@ -2,19 +2,25 @@
 
 import asyncio
 import hashlib
+import hmac
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cvmd.authentication import seal_product_key
 from cvmd.errors import Refusal
 from cvmd.issuer.keys import P256KeyMaker, to_pkcs8
 from cvmd.model import Auth, Fault, KeySource, Secret, State
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
 from cvmd.store import Database, Store
+from cvmd.store.admin import NewDevice
+from cvmd.store.chains import AuditRows
+from cvmd.store.products import ProductRules
 from cvmd.vending import AskAgain, Finished, HandOver
 from protocol.constants import Kind, Stage, Status, Suite
 from protocol.messages import Proof
@@ -22,6 +28,7 @@ from protocol.objects import parse, want_of
 from tests.cvmd.vends import (
     ENDPOINT,
     EVERYTHING,
+    PRODUCT_KEY,
     ROOT_CA,
     SERIAL,
     TOKEN,
@@ -36,6 +43,8 @@ from tests.cvmd.vends import (
     refused,
     run,
 )
+
+SERIAL_ONLY: dict[str, Any] = {"auth": Auth.SERIAL, "source_networks": "127.0.0.0/8"}
 
 
 @pytest.fixture
@@ -63,6 +72,12 @@ def test_inv8_who_is_not_known_gets_a_decoy(database: Database) -> None:
 def test_inv8_every_look_up_is_one_query_and_one_unsealing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(node: Node) -> None:
         done: list[str] = []
+        rules, key = ProductRules(), seal_product_key(Secret(PRODUCT_KEY), "derived", node.sealer)
+        node.admin.add_product("derived", replace(rules, auth=Auth.DERIVED), sealed_key=key)
+        node.admin.add_product("serial", replace(rules, auth=Auth.SERIAL, source_networks="127.0.0.1"))
+        node.admin.add_product("closed", replace(rules, auth=Auth.SERIAL))
+        for name in ("derived", "serial", "closed"):
+            node.admin.add_device(name, NewDevice(name.encode(), "thing", "policy"))
 
         def counted(owner: type, name: str) -> None:
             real = getattr(owner, name)
@@ -77,7 +92,7 @@ def test_inv8_every_look_up_is_one_query_and_one_unsealing(database: Database, m
         counted(Sealer, "unseal")
         enrol(node.admin, node.sealer, b"disabled")
         node.admin.set_disabled(b"disabled", True)
-        for serial in (SERIAL, b"stranger", b"disabled"):
+        for serial in (SERIAL, b"stranger", b"disabled", b"derived", b"serial", b"closed"):
             done.clear()
             await node.vend(serial).look_up()
             assert done == ["view", "unseal"], serial
@@ -85,11 +100,25 @@ def test_inv8_every_look_up_is_one_query_and_one_unsealing(database: Database, m
     run(database, test)
 
 
-def test_a_product_without_tokens_takes_no_token(database: Database) -> None:
+def test_a_derived_token_is_the_hmac_of_the_serial(database: Database) -> None:
     async def test(node: Node) -> None:
-        assert (await node.vend().look_up()).known is False
+        found = await node.vend().look_up()
+        assert (found.known, found.token) == (True, Secret(hmac.digest(PRODUCT_KEY, SERIAL, "sha256")))
 
-    run(database, test, auth=Auth.SERIAL)
+    run(database, test, auth=Auth.DERIVED)
+
+
+def test_what_let_a_device_in_that_proves_nothing_is_on_the_audit_trail(database: Database) -> None:
+    async def test(node: Node) -> None:
+        csr = P256KeyMaker().make(SERIAL.decode()).csr_der
+        asked = await (await node.known(source="10.1.2.3")).ask(proof(WITHOUT_KEY, csr=csr))
+        assert asked == AskAgain(0)
+        lines = AuditRows(database).lines(SERIAL)
+        assert lines is not None
+        assert (lines[-1].event, lines[-1].detail) == ("queued", "generation 1; from 10.1.2.3 in 10.0.0.0/8")
+
+    rules = {"auth": Auth.SERIAL, "key_source": KeySource.DEVICE_CSR, "source_networks": "10.0.0.0/8"}
+    run(database, test, hold_s=0.05, **rules)
 
 
 def test_disabled_while_it_waited_is_refused_at_the_next_look(database: Database) -> None:
@@ -269,6 +298,9 @@ def test_asking_for_the_bundle_moves_its_expiry_on(database: Database) -> None:
         (Suite.NOISE, False, {}, proof(csr=b"csr"), Status.CSR_UNWANTED),
         (Suite.NOISE, False, {"key_source": KeySource.DEVICE_CSR}, proof(WITHOUT_KEY), Status.CSR_NEEDED),
         (Suite.MAC, False, {"key_source": KeySource.DEVICE_CSR}, proof(WITHOUT_KEY, csr=b"csr"), Status.CSR_BAD),
+        (Suite.NOISE, True, SERIAL_ONLY, proof(), Status.CHANNEL),
+        (Suite.NOISE, True, SERIAL_ONLY | {"allow_server_keys": True}, proof(), None),
+        (Suite.MAC, False, SERIAL_ONLY | {"allow_server_keys": True}, proof(), Status.CHANNEL),
         (Suite.MAC, True, {}, proof(), None),
         (Suite.NOISE, False, {}, proof(), None),
     ],

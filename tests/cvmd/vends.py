@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cvmd.authentication import seal_product_key
 from cvmd.changes import Changes
 from cvmd.errors import Refusal
 from cvmd.issuer.keys import P256KeyMaker, check_csr, to_pkcs8
-from cvmd.model import Created, Issuance, KeyPair, Secret
+from cvmd.model import Auth, Created, Issuance, KeyPair, Secret
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
 from cvmd.store import AdminStore, Database, Store, migrate
@@ -20,13 +21,13 @@ from cvmd.store.accounts import AccountRules
 from cvmd.store.admin import NewDevice
 from cvmd.store.products import ProductRules
 from cvmd.threads import Pool
-from cvmd.vending import Answer, HandOver, Lines, Services, Vend, VendingSettings
+from cvmd.vending import Answer, Channel, HandOver, Lines, Services, Vend
 from protocol.constants import Kind, ProofFlag, Stage, Status, Suite
 from protocol.messages import Proof
 from protocol.objects import want_of
 from tests.cvmd.store.conftest import TRAIL
 
-SERIAL, TOKEN = b"SN-1", b"t" * 32
+SERIAL, TOKEN, PRODUCT_KEY = b"SN-1", b"t" * 32, b"k" * 32
 ROOT_CA, ENDPOINT = b"root" * 50, "data.example.com"
 WITH_KEY = want_of([Kind.CERTIFICATE, Kind.KEY_SEC1_PKCS1])
 WITH_PKCS8 = want_of([Kind.CERTIFICATE, Kind.KEY_PKCS8])
@@ -50,14 +51,19 @@ class Node:
     sealer: Sealer
     services: Services
     woken: asyncio.Event
+    trusted: bool
     key: KeyPair | None = None
 
-    def vend(self, serial: bytes = SERIAL, suite: Suite = Suite.NOISE, max_wait_s: int = 600) -> Vend:
-        return Vend(self.services, serial, suite, max_wait_s)
+    def vend(
+        self, serial: bytes = SERIAL, suite: Suite = Suite.NOISE, max_wait_s: int = 600, source: str = "127.0.0.1"
+    ) -> Vend:
+        return Vend(self.services, serial, Channel(source, suite, self.trusted), max_wait_s)
 
-    async def known(self, serial: bytes = SERIAL, suite: Suite = Suite.NOISE, max_wait_s: int = 600) -> Vend:
+    async def known(
+        self, serial: bytes = SERIAL, suite: Suite = Suite.NOISE, max_wait_s: int = 600, source: str = "127.0.0.1"
+    ) -> Vend:
         """A vend whose device has proved itself."""
-        vend = self.vend(serial, suite, max_wait_s)
+        vend = self.vend(serial, suite, max_wait_s, source)
         assert (await vend.look_up()).known
         return vend
 
@@ -115,17 +121,18 @@ async def a_node(
 ) -> AsyncIterator[Node]:
     store, admin, sealer = Store(database, TRAIL), AdminStore(database, TRAIL), Sealer(Secret(bytes(range(32))))
     admin.set_account("default", AccountRules(creates_per_s=1))
-    admin.add_product("sensor", replace(ProductRules(), **rules))
-    enrol(admin, sealer, SERIAL)
+    made = replace(ProductRules(), **rules)
+    key = seal_product_key(Secret(PRODUCT_KEY), "sensor", sealer) if made.auth is Auth.DERIVED else None
+    admin.add_product("sensor", made, sealed_key=key)
+    enrol(admin, sealer, SERIAL, auth=made.auth)
     db, woken = Pool("db", 2), asyncio.Event()
     changes = Changes(store, db, poll_s=0.01)
     services = Services(
-        store, db, sealer, check_csr, to_pkcs8, changes, Lines(store, db), woken.set,
-        VendingSettings(hold_s, trusted),
+        store, db, sealer, check_csr, to_pkcs8, changes, Lines(store, db), woken.set, hold_s,
     )  # fmt: skip
     polling = asyncio.create_task(changes.run())
     try:
-        yield Node(store, admin, sealer, services, woken)
+        yield Node(store, admin, sealer, services, woken, trusted)
     finally:
         polling.cancel()
         with suppress(asyncio.CancelledError):
@@ -133,8 +140,10 @@ async def a_node(
         db.close()
 
 
-def enrol(admin: AdminStore, sealer: Sealer, serial: bytes) -> None:
-    sealed = sealer.seal(Secret(TOKEN), table="devices", column="sealed_token", row=serial)
+def enrol(admin: AdminStore, sealer: Sealer, serial: bytes, *, auth: Auth = Auth.TOKEN) -> None:
+    sealed = b""
+    if auth is Auth.TOKEN:
+        sealed = sealer.seal(Secret(TOKEN), table="devices", column="sealed_token", row=serial)
     admin.add_device("sensor", NewDevice(serial, "thing", "policy", sealed))
 
 

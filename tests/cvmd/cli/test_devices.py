@@ -70,6 +70,19 @@ def test_inv6_a_minted_token_is_in_its_file_alone(add: Cli, tmp_path: Path) -> N
     assert unsealed_token(tmp_path, b"A1") == token
 
 
+def test_a_product_says_whether_its_devices_have_tokens(admin: Cli, add: Cli, tmp_path: Path) -> None:
+    said = add("A1", token_file=None).complaint(1)
+    assert "'meter' has auth token: --token-out FILE makes the token" in said
+    admin("products", "add", "derived", "--auth", "derived", "--key-out", tmp_path / "key")
+    admin("products", "add", "serial", "--auth", "serial")
+    for product in ("derived", "serial"):
+        said = add(product, product=product).complaint(1)
+        assert f"has auth {product}, so its devices have no tokens of their own" in said
+        assert add(product, product=product, token_file=None).code == 0
+        assert sealed_token(tmp_path, product.encode()) == b""
+    assert "there is no product" in add("A2", product="other").complaint(1)
+
+
 def test_a_token_file_that_is_there_is_neither_overwritten_nor_used(add: Cli, admin: Cli, tmp_path: Path) -> None:
     path = tmp_path / "minted"
     path.write_text("mine")
@@ -105,7 +118,6 @@ def test_a_serial_is_taken_once_and_compared_byte_for_byte(add: Cli, tmp_path: P
         ("x" * 65, "thing", "t", "is no serial"),
         ("A1", "thing", "a.b", "'a.b' is no thing name"),
         ("A1", "policy", "a/b", "'a/b' is no policy name"),
-        ("A1", "token_file", None, "one of the arguments --token-file --token-out is required"),
         ("A1", "token_out", "minted", "not allowed with argument"),
     ],
 )

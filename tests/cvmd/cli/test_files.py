@@ -11,6 +11,7 @@ from cvmd.cli import files
 from cvmd.cli.common import Refused
 from cvmd.errors import ConfigError
 from cvmd.model import Secret
+from cvmd.ports import StoreDown
 
 
 def test_inv6_a_new_secret_is_for_its_owner_alone(tmp_path: Path) -> None:
@@ -20,6 +21,25 @@ def test_inv6_a_new_secret_is_for_its_owner_alone(tmp_path: Path) -> None:
 
     assert path.read_text() == "0102\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_secret_is_in_its_file_before_the_database_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+
+    with files.written_first(path, Secret(b"\x01"), "cvmd show"):
+        assert path.read_text() == "01\n"
+    path.unlink()
+    with pytest.raises(ConfigError), files.written_first(path, Secret(b"\x01"), "cvmd show"):
+        raise ConfigError("refused")
+    assert not path.exists()
+    with (
+        pytest.raises(StoreDown, match=r"gone; keep .*token if .cvmd show"),
+        files.written_first(path, Secret(b"\x01"), "cvmd show"),
+    ):
+        raise StoreDown("gone")
+    assert path.exists()
+    with pytest.raises(StoreDown, match=r"^gone$"), files.written_first(None, Secret(b"\x01"), "cvmd show"):
+        raise StoreDown("gone")
 
 
 @pytest.mark.parametrize("target", ["file", "link", "dangling"])

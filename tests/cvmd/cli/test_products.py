@@ -1,9 +1,16 @@
 """`cvmd products`, run as a process."""
 
+import sqlite3
+import stat
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from cvmd.sealing import Sealer, load_master_key
 
 Cli = Callable[..., Any]
 
@@ -17,8 +24,12 @@ DEFAULTS = {
     "grace_s": 604_800,
     "connect_after_s": 5,
     "share_things": False,
+    "source_networks": None,
+    "window_until": None,
+    "allow_server_keys": False,
     "devices": 0,
 }
+KEY = bytes(range(7, 39))
 
 
 def show(admin: Cli, name: str = "meter") -> Any:
@@ -70,6 +81,110 @@ def test_an_empty_list_is_a_list(admin: Cli) -> None:
     assert admin("products", "list", "--json").json == []
 
 
+def product_key(tmp_path: Path, name: str = "meter") -> bytes:
+    """As the database has it, unsealed."""
+    with closing(sqlite3.connect(tmp_path / "cvmd.db", isolation_level=None)) as database:
+        ((sealed,),) = database.execute("SELECT sealed_key FROM products WHERE name = ?", (name,))
+    sealer = Sealer(load_master_key(tmp_path / "master.key"))
+    return sealer.unseal(sealed, table="products", column="sealed_key", row=name.encode()).reveal()
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "product.key"
+    path.write_text(KEY.hex())
+    path.chmod(0o600)
+    return path
+
+
+def test_inv6_a_minted_product_key_is_sealed_and_in_its_file_alone(admin: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "minted"
+
+    added = admin("products", "add", "meter", "--auth", "derived", "--key-out", path)
+
+    key = bytes.fromhex(path.read_text())
+    assert (added.code, added.out, added.err) == (0, "", "")
+    assert (len(key), stat.S_IMODE(path.stat().st_mode)) == (32, 0o600)
+    assert product_key(tmp_path) == key
+    for part in tmp_path.glob("cvmd.db*"):
+        assert key not in part.read_bytes()
+    assert show(admin)["auth"] == "derived"
+
+
+def test_a_product_key_of_the_operators_own(admin: Cli, tmp_path: Path, key_file: Path) -> None:
+    assert admin("products", "add", "meter").code == 0
+    assert admin("products", "set", "meter", "--auth", "derived", "--key-file", key_file).code == 0
+    assert product_key(tmp_path) == KEY
+    assert admin("products", "set", "meter", "--grace", "1d").code == 0
+    assert product_key(tmp_path) == KEY
+
+
+@pytest.mark.parametrize("arguments", [("--auth", "serial"), ("--auth", "token"), ("--key-out", "other")])
+def test_auth_and_product_key_stay_while_there_are_devices(
+    admin: Cli, tmp_path: Path, key_file: Path, arguments: tuple[str, ...]
+) -> None:
+    admin("products", "add", "meter", "--auth", "derived", "--key-file", key_file)
+    admin("devices", "add", "A1", "--product", "meter", "--thing", "t", "--policy", "p")
+
+    assert "'meter' has 1 devices" in admin("products", "set", "meter", *arguments).complaint(1)
+
+    assert product_key(tmp_path) == KEY
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_refused_product_leaves_no_key_behind(admin: Cli, tmp_path: Path) -> None:
+    admin("products", "add", "meter")
+    out = tmp_path / "minted"
+
+    said = admin("products", "add", "meter", "--auth", "derived", "--key-out", out).complaint(1)
+    assert "'meter' is there already" in said
+    said = admin("products", "add", "valve", "--auth", "token", "--key-out", out).complaint(1)
+    assert "auth token has no product key" in said
+    assert not out.exists()
+    assert "auth derived needs a product key: --key-out" in admin(
+        "products", "set", "meter", "--auth", "derived"
+    ).complaint(1)
+
+
+def test_a_key_file_that_cannot_be_used_is_code_2(admin: Cli, key_file: Path) -> None:
+    add = ("products", "add", "meter", "--auth", "derived", "--key-file")
+    assert "nowhere: this secret cannot be read" in admin(*add, "nowhere").complaint(2)
+    key_file.write_text("00" * 15)
+    assert "a product key has 16 to 64 random bytes, this one 15" in admin(*add, key_file).complaint(2)
+
+
+def test_the_rules_of_auth_serial(admin: Cli) -> None:
+    made = admin(
+        "products", "add", "meter", "--auth", "serial", "--key-source", "device-csr",
+        "--source-networks", "10.0.0.0/8, 2001:DB8::/32",
+    )  # fmt: skip
+    assert (made.code, made.err) == (0, "")
+    assert show(admin)["source_networks"] == "10.0.0.0/8,2001:db8::/32"
+
+    opened = admin("products", "set", "meter", "--source-networks", "none", "--window", "12h")
+    assert (opened.code, opened.err) == (0, "")
+    shown = show(admin)
+    until = datetime.fromisoformat(shown["window_until"])
+    assert (shown["source_networks"], until > datetime.now(UTC)) == (None, True)
+    assert show(admin)["window_until"] == shown["window_until"]
+
+    closed = admin("products", "set", "meter", "--window", "0")
+    assert closed.code == 0
+    assert closed.err.startswith("cvmd: warning: product meter: auth serial: no device may call now")
+    assert show(admin)["window_until"] is None
+
+
+def test_what_is_dangerous_is_said_and_done(admin: Cli) -> None:
+    made = admin("products", "add", "meter", "--auth", "serial", "--window", "1h", "--allow-server-keys")
+    assert made.code == 0
+    assert made.err == (
+        "cvmd: warning: product meter: auth serial with --allow-server-keys: whoever names a listed serial gets its "
+        "certificate and its key\n"
+    )
+    assert show(admin)["allow_server_keys"] is True
+    assert "refuses keys made here (CHANNEL)" in admin("products", "set", "meter", "--no-allow-server-keys").err
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -88,8 +203,10 @@ def test_what_cannot_be_done_is_code_1(admin: Cli, arguments: tuple[str, ...], p
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("--auth", "derived"), "'derived' is not offered by this version of cvmd; offered: token"),
-        (("--auth", "password"), "'password' is unknown; offered: token"),
+        (("--auth", "password"), "'password' is unknown; offered: token, derived, serial"),
+        (("--auth", "serial", "--source-networks", "10.1.0.0/8"), "10.0.0.0/8 is one"),
+        (("--auth", "serial", "--window", "31d"), "from 0s to 2592000s"),
+        (("--auth", "derived", "--key-out", "a", "--key-file", "b"), "not allowed with argument"),
         (("--key-source", "aws-rsa2048"), "not offered by this version of cvmd; offered: ec-p256, rsa2048, device-csr"),
         (("--grace", "1w"), "write 90s, 15m, 12h or 7d"),
         (("--connect-after", "65536"), "from 0s to 65535s"),

@@ -139,7 +139,7 @@ def test_there_is_no_chain_without_a_device(scene: Scene) -> None:
 
 def test_many_devices_begin_with_a_line_each(scene: Scene) -> None:
     serials = [b"many-%04d" % number for number in range(2345)]
-    scene.admin.add_devices("sensor", [NewDevice(serial, "thing", "policy") for serial in serials])
+    scene.admin.add_devices("sensor", [NewDevice(serial, "thing", "policy", b"sealed") for serial in serials])
     chains = list(AuditRows(scene.database).verify(MAC))
     assert [chain.serial for chain in chains] == serials
     assert {(chain.lines, chain.broken_at) for chain in chains} == {(1, None)}

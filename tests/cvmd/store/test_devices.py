@@ -247,7 +247,7 @@ def test_the_key_source_is_that_of_the_moment_of_queueing(scene: Scene) -> None:
 
 def test_products_are_told_apart(scene: Scene) -> None:
     scene.admin.add_product("pump", ProductRules(reissue_limit=None, share_things=True))
-    scene.admin.add_device("pump", NewDevice(b"p", "t", "q"))
+    scene.admin.add_device("pump", NewDevice(b"p", "t", "q", b"sealed"))
     view = scene.store.view(b"p")
     assert view is not None
     assert (view.product.name, view.product.reissue_limit, view.product.share_things) == ("pump", None, True)

@@ -89,7 +89,7 @@ def test_an_account_without_room_does_not_hide_another_accounts_rows(scene: Scen
     scene.admin.set_account("default", AccountRules(creates_per_s=1))
     for _ in range(6):
         scene.queued()
-    scene.admin.add_device("pump", NewDevice(b"pump", "thing", "policy"))
+    scene.admin.add_device("pump", NewDevice(b"pump", "thing", "policy", b"sealed"))
     pump = scene.queued(b"pump")
     assert pump.account.name == "second"
     first = scene.store.due(4)[0]

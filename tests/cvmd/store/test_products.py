@@ -1,14 +1,16 @@
 """Products as an operator makes them."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cvmd.errors import ConfigError
-from cvmd.model import Auth, KeySource
+from cvmd.model import Access, Auth, KeySource
+from cvmd.store.admin import NewDevice
 from cvmd.store.products import ProductRules
-from tests.cvmd.store.conftest import Scene
+from tests.cvmd.store.conftest import Scene, at_once
 
 ALL = ProductRules(
     auth=Auth.SERIAL,
@@ -22,14 +24,78 @@ ALL = ProductRules(
     source_networks="10.0.0.0/8,fd00::/8",
     window_until_us=4,
 )
+DERIVED = ProductRules(auth=Auth.DERIVED)
 
 
 def test_a_product_is_what_was_said(scene: Scene) -> None:
-    scene.admin.add_product("pump", ALL, sealed_key=b"sealed")
+    scene.admin.add_product("pump", ALL)
     record = scene.admin.show_product("pump")
-    assert (record.rules, record.sealed_key, record.devices) == (ALL, b"sealed", 0)
+    assert (record.rules, record.sealed_key, record.devices) == (ALL, None, 0)
     assert (record.product.auth, record.product.key_source) == (Auth.SERIAL, KeySource.DEVICE_CSR)
-    assert "sealed" not in repr(record)
+    assert record.access == Access(None, True, "10.0.0.0/8,fd00::/8", 4)
+
+
+def test_inv6_a_product_key_is_in_no_repr(scene: Scene) -> None:
+    scene.admin.add_product("pump", DERIVED, sealed_key=b"sealed")
+    record = scene.admin.show_product("pump")
+    assert record.sealed_key == b"sealed"
+    assert "sealed" not in repr((record, record.access)).replace("sealed_key", "")
+    scene.admin.set_product("pump", replace(DERIVED, grace_s=1))
+    assert scene.admin.show_product("pump").sealed_key == b"sealed"
+
+
+def test_auth_and_product_key_change_while_there_is_no_device(scene: Scene) -> None:
+    scene.admin.add_product("pump", DERIVED, sealed_key=b"sealed")
+    scene.admin.set_product("pump", DERIVED, sealed_key=b"other")
+    assert scene.admin.show_product("pump").sealed_key == b"other"
+    scene.admin.set_product("pump", ALL)
+    assert scene.admin.show_product("pump").sealed_key is None
+    scene.admin.set_product("pump", DERIVED, sealed_key=b"third")
+    scene.admin.add_device("pump", NewDevice(b"A1", "thing", "policy"))
+    before = scene.admin.show_product("pump")
+    for change in (
+        lambda: scene.admin.set_product("pump", DERIVED, sealed_key=b"fourth"),
+        lambda: scene.admin.set_product("pump", ProductRules()),
+        lambda: scene.admin.set_product("pump", ALL),
+    ):
+        with pytest.raises(ConfigError, match="'pump' has 1 devices"):
+            change()
+    assert scene.admin.show_product("pump") == before
+    scene.admin.set_product("pump", replace(DERIVED, grace_s=1))
+
+
+def test_a_product_key_is_auth_deriveds_and_no_others(scene: Scene) -> None:
+    for rules, key, problem in (
+        (DERIVED, None, "needs a product key"),
+        (ProductRules(), b"sealed", "auth token has no product key"),
+        (ALL, b"sealed", "auth serial has no product key"),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            scene.admin.add_product("pump", rules, sealed_key=key)
+        with pytest.raises(ConfigError, match=problem):
+            scene.admin.set_product("sensor", rules, sealed_key=key)
+
+
+def test_inv10_auth_does_not_change_under_a_device_that_is_being_added(scene: Scene) -> None:
+    """Whoever is first, the device that is there has the token that its product's auth wants."""
+    for number in range(10):
+        name, serial = f"p{number}", b"S%d" % number
+        scene.admin.add_product(name, ProductRules())
+
+        def either(which: int, name: str = name, serial: bytes = serial) -> None:
+            with suppress(ConfigError):
+                if which:
+                    scene.admin.set_product(name, ALL)
+                else:
+                    scene.admin.add_device(name, NewDevice(serial, "thing", "policy", b"sealed"))
+
+        at_once(2, either)
+        record = scene.admin.show_product(name)
+        assert (record.product.auth, record.devices) in ((Auth.TOKEN, 1), (Auth.SERIAL, 0))
+
+
+def test_the_databases_clock(scene: Scene) -> None:
+    assert scene.admin.now_us() <= scene.admin.now_us()
 
 
 def test_a_product_can_be_changed(scene: Scene) -> None:
@@ -59,6 +125,12 @@ def test_names_that_are_wrong_taken_or_not_there(scene: Scene) -> None:
     ):
         with pytest.raises(ConfigError, match="there is no"):
             missing()
+
+
+def test_networks_that_are_none(scene: Scene) -> None:
+    for wrong in ("", "10.0.0.1/8", ",".join(f"10.0.{n}.0/24" for n in range(200))):
+        with pytest.raises(ConfigError, match="network"):
+            replace(ALL, source_networks=wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"reissue_limit": -1}, {"grace_s": 2**31}, {"offer_lifetime_s": -5}])
