@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import quote
+
+from msgspec.structs import replace
+
 from cvmd.config import Config, read_secret, secret_path
+from cvmd.errors import ConfigError
 from cvmd.store import Database
 from cvmd.store.tls import Tls
 
 _BESIDE = 2
 """Connections of what runs alone: reconciliation, and the watch over the database."""
+
+
+def logged_in(config: Config, login: str | None, password_file: str | None) -> Config:
+    """The configuration with another login to its database, as for `cvmd db migrate`; None: as it is.
+
+    Raises ConfigError.
+    """
+    database, changes = config.database, {}
+    if login is not None:
+        if not database.url.startswith("mysql"):
+            raise ConfigError("a SQLite file has no logins: leave --login out")
+        user = quote(login, safe="")
+        changes["url"] = re.sub(r"(?<=://)([^@/]*@)?", f"{user}@", database.url, count=1)
+    if password_file is not None:
+        changes["password_file"] = password_file
+    try:
+        return replace(config, database=replace(database, **changes))
+    except ValueError as error:
+        raise ConfigError(f"database.{error}") from None
 
 
 def connections(config: Config) -> int:

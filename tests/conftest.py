@@ -48,7 +48,7 @@ def mariadb(mariadb_session: MariaDB) -> Iterator[MariaDB]:
 
 @pytest.fixture
 def mariadb_url(mariadb: MariaDB) -> Iterator[str]:
-    """The URL of a fresh database, dropped after the test."""
+    """The daemon's URL of a fresh database under the shipped grants, dropped after the test."""
     name = f"test_{next(_numbers)}"
     yield mariadb.create_database(name)
     mariadb.start()

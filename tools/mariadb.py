@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pymysql
 
-USER = "cvmd"
+GRANTS = Path(__file__).resolve().parent.parent / "cvmd" / "store" / "grants.sql"
 ANSWERS_WITHIN_S = 60.0
 
 
@@ -82,17 +83,26 @@ class MariaDB:
         shutil.rmtree(self.socket.parent)
 
     def create_database(self, name: str) -> str:
-        """A new, empty database; its SQLAlchemy URL."""
-        self.execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+        """A new, empty database, with the logins of the shipped grants.sql and no others; the daemon's SQLAlchemy URL.
+
+        They are named after the database, so that none has rights on another one.
+        """
+        self.execute(*_statements(GRANTS, name, self._password))
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
-        """The database is gone, with all in it."""
-        self.execute(f"DROP DATABASE `{name}`")
+        """The database is gone, with all in it, and its logins."""
+        self.execute(f"DROP DATABASE `{name}`", *(f"DROP USER {login}" for login in self._logins(name)))
+
+    def _logins(self, database: str) -> list[str]:
+        with self.connected() as cursor:
+            cursor.execute("SELECT User, Host FROM mysql.user")
+            known = cursor.fetchall()
+        return [f"'{user}'@'{host}'" for user, host in known if user == database or user.startswith(f"{database}-")]
 
     def url(self, database: str) -> str:
-        """The SQLAlchemy URL of a database, password included, whether or not it is there."""
-        return f"mysql+pymysql://{USER}:{self._password}@127.0.0.1:{self.port}/{database}"
+        """The daemon's SQLAlchemy URL of a database, password included, whether or not it is there."""
+        return f"mysql+pymysql://{database}:{self._password}@127.0.0.1:{self.port}/{database}"
 
     @contextmanager
     def connected(self) -> Iterator[pymysql.cursors.Cursor]:
@@ -135,7 +145,7 @@ class MariaDB:
         return self._directory / "mariadbd.log"
 
     def _install(self) -> None:
-        """System tables, the administrator (this very user, known by the Unix socket) and the user `cvmd`."""
+        """System tables, and the administrator: this very user, known by the Unix socket."""
         installed = subprocess.run(
             [
                 _program("mariadb-install-db"),
@@ -154,16 +164,23 @@ class MariaDB:
         )
         if installed.returncode:
             raise RuntimeError(f"mariadb-install-db failed: {installed.stdout[-2000:]}")
-        self.start()
-        account = f"'{USER}'@'127.0.0.1'"
-        self.execute(
-            f"CREATE USER {account} IDENTIFIED BY '{self._password}'",
-            f"GRANT ALL ON *.* TO {account}",
-        )
-        self.stop()
 
     def _last_words(self) -> str:
         return self._log.read_text(errors="replace")[-2000:]
+
+
+def login(url: str, name: str) -> str:
+    """The URL for another login of grants.sql: `migrate`. That of a SQLite file stays as it is."""
+    return re.sub(r"//([^:@/]+):", rf"//\1-{name}:", url)
+
+
+def _statements(script: Path, database: str, password: str) -> list[str]:
+    """Those of a script of grants, as an operator adapts it: names, host, passwords."""
+    text = re.sub(r"--.*", "", script.read_text())
+    text = re.sub(r"'cvmd(-\w+)?'@'localhost'", rf"'{database}\1'@'127.0.0.1'", text)
+    text = re.sub(r"IDENTIFIED BY '[^']*'", f"IDENTIFIED BY '{password}'", text)
+    text = re.sub(r"\bcvmd(?=\.| CHARACTER)", f"`{database}`", text)
+    return [statement for statement in text.split(";") if statement.strip()]
 
 
 @contextmanager

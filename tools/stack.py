@@ -18,6 +18,7 @@ from pathlib import Path
 from signal import SIGTERM, Signals
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from tools.awsiot import Control
 
@@ -140,7 +141,12 @@ class Stack:
         """Master key, configuration, schema."""
         self.cvmd("secrets", "new", str(self.directory / "master.key"), config=False)
         self.write_config()
-        self.cvmd("db", "migrate")
+        self.cvmd("db", "migrate", *self._migrating_login())
+
+    def _migrating_login(self) -> list[str]:
+        """MySQL's; its password is the daemon's."""
+        login = urlsplit(self.database_url).username
+        return ["--login", f"{login}-migrate"] if login else []
 
     def write_config(self, **settings: object) -> None:
         """The daemon's TOML: what this machine needs, then the stack's settings, these from now on among them."""

@@ -8,6 +8,7 @@ from cvmd import config
 from cvmd.cli.common import Exit, Refused, Subparsers, add_json, add_noun, add_verb
 from cvmd.cli.database import checked_sealer, open_database
 from cvmd.cli.output import print_fields, print_json
+from cvmd.database import logged_in
 from cvmd.errors import ConfigError
 from cvmd.ports import WrongSchema
 from cvmd.sealing import Sealer, load_master_key
@@ -19,12 +20,18 @@ from cvmd.store.schema import HEAD
 def add_to(nouns: Subparsers) -> None:
     """The verbs `migrate` and `status`."""
     verbs = add_noun(nouns, "db", "set up, upgrade and look at the database")
-    add_verb(verbs, "migrate", _migrate, "make the tables, or bring them to this version")
+    verb = add_verb(verbs, "migrate", _migrate, "make the tables, or bring them to this version")
+    verb.add_argument(
+        "--login",
+        metavar="USER",
+        help="the database's user who may make tables, as grants.sql has it (that of the URL)",
+    )
+    verb.add_argument("--password-file", metavar="FILE", help="its password (database.password_file)")
     add_json(add_verb(verbs, "status", _status, "say whether the database is there and fits"))
 
 
 def _migrate(arguments: argparse.Namespace) -> Exit:
-    settings = config.load(arguments.config)
+    settings = logged_in(config.load(arguments.config), arguments.login, arguments.password_file)
     # First the key: tables that do not know theirs are of no use.
     sealer = Sealer(load_master_key(settings.secrets.master_key_path))
     with open_database(settings) as database:

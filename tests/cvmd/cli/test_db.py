@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tools.mariadb import MariaDB
-
 Cli = Callable[..., Any]
 
 
@@ -73,32 +71,29 @@ def test_a_file_that_is_no_database_is_named(cli: Cli, configuration: Path, tmp_
         assert "no SQLite database" in complaint
 
 
-def test_mariadb_is_set_up_by_one_user_and_used_by_another(
-    cli: Cli, configuration: Path, mariadb: MariaDB, mariadb_url: str
-) -> None:
-    """As store/grants.sql has it: the daemon's user makes no tables."""
-    url = urlsplit(mariadb_url)
+def test_mariadb_is_set_up_by_one_login_and_used_by_another(cli: Cli, configuration: Path, mariadb_url: str) -> None:
+    """As store/grants.sql has it: the daemon's makes no tables."""
+    url, other = urlsplit(mariadb_url), configuration.parent / "other.password"
     assert url.password is not None
-    daemon = "daemon_of" + url.path.replace("/", "_")
-    mariadb.execute(
-        f"CREATE USER {daemon} IDENTIFIED BY '{url.password}'",
-        f"GRANT SELECT, INSERT, UPDATE ON {url.path[1:]}.* TO {daemon}",
-    )
     password = configuration.parent / "password"
     password.write_text(url.password)
-    password.chmod(0o600)
+    other.write_text("wrong")
+    for file in (password, other):
+        file.chmod(0o600)
+    head = f'[database]\nurl = "mysql+pymysql://{url.username}@127.0.0.1:{url.port}{url.path}"\n'
     whole = configuration.read_text()
+    configuration.write_text(f'{head}password_file = "{password}"\n{whole[whole.index("[secrets]") :]}')
+    migrate = ["db", "migrate", "--config", configuration]
 
-    def use(user: str | None) -> None:
-        head = f'[database]\nurl = "mysql+pymysql://{user}@127.0.0.1:{url.port}{url.path}"\n'
-        configuration.write_text(f'{head}password_file = "{password}"\n{whole[whole.index("[secrets]") :]}')
-
-    use(daemon)
-    refused = cli("db", "migrate", "--config", configuration)
-    assert "the user lacks a privilege" in refused.complaint(3)
-    use(url.username)
-    assert cli("db", "migrate", "--config", configuration).code == 0
-    use(daemon)
+    assert "the user lacks a privilege" in cli(*migrate).complaint(3)
+    as_owner = ["--login", f"{url.username}-migrate"]
+    assert "the user or the password is wrong" in cli(*migrate, *as_owner, "--password-file", other).complaint(3)
+    assert cli(*migrate, *as_owner, "--password-file", password).code == 0
+    assert cli(*migrate, *as_owner).out == "schema: 0001, as before\n"
     assert cli("products", "add", "meter", "--config", configuration).code == 0
     assert cli("db", "status", "--config", configuration).code == 0
-    mariadb.execute(f"DROP USER {daemon}")
+
+
+def test_a_sqlite_file_has_no_logins(cli: Cli, configuration: Path) -> None:
+    refused = cli("db", "migrate", "--config", configuration, "--login", "root")
+    assert "a SQLite file has no logins: leave --login out" in refused.complaint(2)

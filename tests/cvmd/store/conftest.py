@@ -21,7 +21,7 @@ from cvmd.store.admin import NewDevice
 from cvmd.store.engine import Transaction
 from cvmd.store.products import ProductRules
 from cvmd.store.schema import metadata
-from tools.mariadb import MariaDB
+from tools.mariadb import MariaDB, login
 
 T = TypeVar("T")
 
@@ -55,6 +55,8 @@ class Scene:
     database: LosingDatabase
     store: Store
     admin: AdminStore
+    owner: Database | None = None
+    """The database by a login that may do more than the daemon's; None: the daemon's may do all."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def device(self, serial: bytes | None = None, product: str = "sensor") -> bytes:
@@ -134,7 +136,7 @@ class Scene:
 
     def sql(self, statement: str) -> list[Any]:
         """What no method of the store does: the past, another's hand."""
-        with self.database.engine.connect() as connection:
+        with (self.owner or self.database).engine.connect() as connection:
             result = connection.exec_driver_sql(statement)
             return list(result) if result.returns_rows else []
 
@@ -166,19 +168,20 @@ def at_once(count: int, work: Callable[[int], T]) -> list[T]:
 
 @pytest.fixture(params=["sqlite", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of a database without tables."""
+    """Of a database without tables, by the login that may make them."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'cvmd.db'}"
-    return str(request.getfixturevalue("mariadb_url"))
+    return login(request.getfixturevalue("mariadb_url"), "migrate")
 
 
 @pytest.fixture(scope="session")
 def tables_url(mariadb_session: MariaDB) -> str:
     """Of one MariaDB database with tables, which `database` empties: to make them anew takes a second."""
-    made = Database(mariadb_session.create_database("store_tests"))
-    migrate(made)
-    made.close()
-    return mariadb_session.url("store_tests")
+    url = mariadb_session.create_database("store_tests")
+    owner = Database(login(url, "migrate"))
+    migrate(owner)
+    owner.close()
+    return url
 
 
 @pytest.fixture(params=["sqlite", "mariadb"])
@@ -189,8 +192,11 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LosingD
         migrate(made)
     else:
         request.getfixturevalue("mariadb")
-        made = LosingDatabase(request.getfixturevalue("tables_url"))
-        _empty(made)
+        url = request.getfixturevalue("tables_url")
+        made = LosingDatabase(url)
+        owner = Database(login(url, "migrate"))
+        _empty(owner)
+        owner.close()
     yield made
     made.close()
 
@@ -207,8 +213,13 @@ def _empty(database: Database) -> None:
 
 
 @pytest.fixture
-def scene(database: LosingDatabase) -> Scene:
-    made = Scene(database, Store(database, TRAIL), AdminStore(database, TRAIL))
+def scene(database: LosingDatabase) -> Iterator[Scene]:
+    owner = None
+    if database.path is None:
+        owner = Database(login(database.engine.url.render_as_string(hide_password=False), "migrate"))
+    made = Scene(database, Store(database, TRAIL), AdminStore(database, TRAIL), owner)
     made.admin.set_account("default", AccountRules(creates_per_s=1000))
     made.admin.add_product("sensor", replace(ProductRules(), offer_lifetime_s=3600))
-    return made
+    yield made
+    if owner is not None:
+        owner.close()

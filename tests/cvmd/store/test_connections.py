@@ -46,20 +46,17 @@ def test_the_session_is_set_up(mariadb_url: str) -> None:
     database.close()
 
 
-def test_the_password_comes_apart_from_the_url(mariadb: MariaDB) -> None:
-    url = mariadb.create_database("apart")
-    account, _, rest = url.rpartition("@")
+def test_the_password_comes_apart_from_the_url(tables_url: str, mariadb: MariaDB) -> None:
+    account, _, rest = tables_url.rpartition("@")
     user, _, password = account.rpartition(":")
     database = Database(f"{user}@{rest}", password=Secret(password.encode()))
-    migrate(database)
-    assert region(database) is None
+    region(database)
     database.close()
     wrong = Database(f"{user}@{rest}", password=Secret(b"wrong password"))
     with pytest.raises(StoreDown) as caught:
         region(wrong)
     assert "1045" in str(caught.value)
     assert "wrong password" not in str(caught.value) + repr(wrong.engine.url)
-    mariadb.drop_database("apart")
 
 
 def test_a_frozen_transaction_is_ended_by_the_server(mariadb: MariaDB, tables_url: str) -> None:
@@ -82,7 +79,7 @@ def test_a_unix_socket_needs_no_network(mariadb: MariaDB) -> None:
     row = database.statement(lambda t: t.row(text("SELECT CURRENT_USER(), @@port")))
     assert row == (f"{user}@localhost", mariadb.port)
     database.close()
-    mariadb.drop_database("by_socket")
+    mariadb.execute("DROP DATABASE by_socket")
 
 
 # SQLite

@@ -1,6 +1,5 @@
 """Tables of the right version, the key check, and the users of grants.sql."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from cvmd.store.deployment import schema_version
 from cvmd.store.products import ProductRules
 from cvmd.store.schema import HEAD
 from tests.cvmd.store.conftest import TRAIL, Scene, a_claim, a_key
-from tools.mariadb import MariaDB
+from tools.mariadb import login
 
 STORE = Path(cvmd.store.__file__).parent
 
@@ -82,15 +81,11 @@ def test_the_key_check_is_set_once(scene: Scene) -> None:
     assert scene.admin.key_check() == b"check"
 
 
-def test_inv6_the_users_of_grants_sql_can_do_their_work_and_no_more(mariadb: MariaDB) -> None:
-    script = (STORE / "grants.sql").read_text().replace("localhost", "127.0.0.1").replace("'cvmd'", "'cvmd-daemon'")
-    statements = re.sub(r"--.*", "", script).split(";")
-    mariadb.execute(*(statement for statement in statements if statement.strip()))
-    base = f"127.0.0.1:{mariadb.port}/cvmd"
-    owner = Database(f"mysql+pymysql://cvmd-migrate:change-me-too@{base}")
+def test_inv6_the_users_of_grants_sql_can_do_their_work_and_no_more(mariadb_url: str) -> None:
+    owner = Database(login(mariadb_url, "migrate"))
     migrate(owner)
     owner.close()
-    daemon = Database(f"mysql+pymysql://cvmd-daemon:change-me@{base}")
+    daemon = Database(mariadb_url)
     check_schema(daemon)
     scene = Scene(daemon, Store(daemon, TRAIL), AdminStore(daemon, TRAIL))  # type: ignore[arg-type]  # loses no answers
     scene.admin.add_product("sensor", ProductRules())
@@ -100,4 +95,3 @@ def test_inv6_the_users_of_grants_sql_can_do_their_work_and_no_more(mariadb: Mar
             daemon.statement(lambda t, it=forbidden: t.change(text(it)))  # type: ignore[misc]  # mypy: a default
     assert scene.store.open_attempt(scene.queued(), a_claim(), key=a_key(), sealed_escrow=b"sealed key")
     daemon.close()
-    mariadb.execute("DROP DATABASE cvmd", "DROP USER 'cvmd-migrate'@'127.0.0.1', 'cvmd-daemon'@'127.0.0.1'")
