@@ -150,6 +150,7 @@ class MariaDB:
             [
                 _program("mariadb-install-db"),
                 "--no-defaults",
+                "--force",  # where the machine's own name, or even localhost, is in no /etc/hosts
                 *_as_user(),
                 f"--datadir={self._data}",
                 "--auth-root-authentication-method=socket",
