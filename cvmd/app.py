@@ -7,15 +7,15 @@ import hmac
 import logging
 import os
 import signal
-import socket
 import threading
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from cvmd import binding, systemd
 from cvmd import log as logs
-from cvmd import systemd
 from cvmd.admission import Door
 from cvmd.aws import aws_iot, root_cas
 from cvmd.changes import Changes
@@ -36,6 +36,7 @@ from cvmd.reconciler import Reconciler
 from cvmd.sealing import Sealer, load_master_key
 from cvmd.store import AdminStore, Database, Store, Trail, check_schema
 from cvmd.threads import Pool
+from cvmd.tls import ServerTls
 from cvmd.vending import Lines, Services, Vend
 from cvmd.worker import Worker, WorkerSettings
 
@@ -53,6 +54,7 @@ async def serve(config: Config) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         node = await Node.start(config, stack)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, node.reload)
         running = [asyncio.create_task(work) for work in node.work()]
         stopped = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([stopped, *running], return_when=asyncio.FIRST_COMPLETED)
@@ -75,14 +77,15 @@ class Node:
         store: Store,
         sealer: Sealer,
         stack: AsyncExitStack,
-        address: list[socket.socket],
+        tls: ServerTls | None,
         node: bytes,
         predecessor: bytes | None,
     ) -> None:
         self._config = config
         self._store = store
         self._sealer = sealer
-        self._sockets = address
+        self._tls = tls
+        self._status = ""
         db = Pool("database", config.database.pool)
         stack.callback(db.close)
         self._changes = Changes(store, db, poll_s=config.worker.poll_ms / 1000)
@@ -133,13 +136,36 @@ class Node:
         # Whoever serves a SQLite file serves it alone, so all claims in it are of the dead.
         predecessor = b"" if database.path is not None else node[:NODE_PREFIX] if kept else None
         store = Store(database, Trail(sealer.audit_mac, f"node:{node[:4].hex()}"))
-        sockets = systemd.inherited_sockets() or [_bound(config)]
-        daemon = cls(config, store, sealer, stack, sockets, node, predecessor)
-        await daemon._listener.start(sockets, backlog=config.listen.backlog)
-        where = ", ".join("{}:{}".format(*sock.getsockname()[:2]) for sock in sockets)
-        logs.canonical("listening", address=where, suites=sorted(config.listen.suites), pid=os.getpid())
-        daemon._notifier.ready(f"listening on {where}")
+        tls = ServerTls(config.tls.certificate_file, config.tls.key_file) if config.tls.certificate_file else None
+        daemon = cls(config, store, sealer, stack, tls, node, predecessor)
+        await daemon._listen(binding.sockets(config))
         return daemon
+
+    async def _listen(self, bound: binding.Bound) -> None:
+        listen, tls = self._config.listen, self._config.tls
+        await self._listener.start(
+            bound.plain, backlog=listen.backlog, suites=listen.offered, trusted=listen.trusted_network
+        )
+        await self._listener.start(bound.tls, backlog=listen.backlog, suites=tls.offered, tls=self._tls)
+        plain, secure = binding.addresses(bound.plain), binding.addresses(bound.tls)
+        logs.canonical("listening", address=plain, tls_address=secure, suites=sorted(listen.suites), pid=os.getpid())
+        self._status = "listening on " + ", ".join(it for it in (plain, secure and f"{secure} (TLS)") if it)
+        self._notifier.ready(self._status)
+
+    def reload(self) -> None:
+        """SIGHUP: read the certificate of the TLS listener anew. One that cannot be used changes nothing."""
+        if self._tls is None:
+            log.warning("SIGHUP: there is no TLS listener, and nothing else is read anew; restart for all the rest")
+            return
+        self._notifier.reloading()
+        try:
+            self._tls.reload()
+        except ConfigError as error:
+            log.error("TLS: the certificate in use stays: %s", error)
+        else:
+            logs.canonical("reloaded", tls_expires=self._tls.expires.isoformat())
+            self._tls.check_expiry(datetime.now(UTC))
+        self._notifier.ready(self._status)
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the connections, for ever."""
@@ -150,6 +176,7 @@ class Node:
             self._reconciler.run(),
             self._changes.run(),
             self._feed_watchdog(),
+            *([self._tls.watch()] if self._tls is not None else []),
         ]
 
     async def _feed_watchdog(self) -> None:
@@ -216,9 +243,8 @@ def _worker(
 def _listener(config: Config, services: Services) -> Listener:
     deadlines = config.deadlines
     return Listener(
-        suites=config.listen.offered,
-        private=config.listen.trusted_network,
         deadlines=Deadlines(
+            handshake_s=deadlines.handshake_s,
             hello_s=deadlines.hello_s,
             proof_s=deadlines.proof_s,
             session_s=deadlines.session_s,
@@ -233,14 +259,3 @@ def _listener(config: Config, services: Services) -> Listener:
 
 def _report(fields: dict[str, Any]) -> None:
     logs.canonical("connection", **fields)
-
-
-def _bound(config: Config) -> socket.socket:
-    host, port = config.listen.host, config.listen.port
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise ConfigError(
-            f"listen: cannot bind {host}:{port}: {error.strerror}; "
-            "is another cvmd running there? see listen.host and listen.port"
-        ) from None

@@ -32,8 +32,9 @@ _MAX_SECRET: Final = 4096
 
 
 class Listen(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where devices connect, and what they are offered there."""
+    """Where devices connect, and what they are offered there. Limits hold for the TLS listener too."""
 
+    plain: Annotated[bool, Meta(description="listen without TLS; false: only as [tls] says")] = True
     host: Annotated[str, Meta(description="address to bind; an inherited socket wins over it")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0: any free one")] = wire.DEFAULT_PORT
     backlog: Annotated[int, Meta(ge=1, le=65535, description="connections not yet accepted")] = 1024
@@ -54,9 +55,39 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
         return frozenset(Suite[name.upper()] for name in self.suites)
 
 
+class Tls(Struct, frozen=True, forbid_unknown_fields=True):
+    """The TLS listener. SIGHUP reads both files anew."""
+
+    certificate_file: Annotated[
+        str, Meta(description="PEM, the server's certificate and then the intermediate ones; empty: no TLS listener")
+    ] = ""
+    key_file: Annotated[str, Meta(description=f"its key in PEM without a password, absolute or {CREDENTIALS}/name")] = (
+        ""
+    )
+    host: Annotated[str, Meta(description="address to bind; an inherited socket named tls wins over it")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0: any free one")] = wire.DEFAULT_TLS_PORT
+    suites: Annotated[
+        tuple[Literal["mac", "noise"], ...], Meta(min_length=1, description="suites offered inside of TLS")
+    ] = ("mac", "noise")
+
+    def __post_init__(self) -> None:
+        _check_secret_path("certificate_file", self.certificate_file)
+        _check_secret_path("key_file", self.key_file)
+        if bool(self.certificate_file) is not bool(self.key_file):
+            raise ValueError("certificate_file: goes with key_file; name both, or neither")
+
+    @property
+    def offered(self) -> frozenset[Suite]:
+        """`suites` as the protocol names them."""
+        return frozenset(Suite[name.upper()] for name in self.suites)
+
+
 class Deadlines(Struct, frozen=True, forbid_unknown_fields=True):
     """How long anything may take. The upper bounds are SPEC.md's."""
 
+    handshake_s: Annotated[
+        float, Meta(gt=0, le=wire.HANDSHAKE_DEADLINE_S, description="of TLS, from accept; the others begin after it")
+    ] = float(wire.HANDSHAKE_DEADLINE_S)
     hello_s: Annotated[float, Meta(gt=0, le=wire.HELLO_DEADLINE_S, description="from accept to HELLO")] = float(
         wire.HELLO_DEADLINE_S
     )
@@ -227,6 +258,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All sections; each may be left out."""
 
     listen: Listen = field(default_factory=Listen)
+    tls: Tls = field(default_factory=Tls)
     deadlines: Deadlines = field(default_factory=Deadlines)
     database: Database = field(default_factory=Database)
     secrets: Secrets = field(default_factory=Secrets)
@@ -249,6 +281,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
             )
         if self.listen.max_per_source > self.listen.max_connections:
             raise ValueError("listen.max_per_source: is more than listen.max_connections")
+        if not self.listen.plain and not self.tls.certificate_file:
+            raise ValueError("listen.plain: is false, and without tls.certificate_file there is no other listener")
 
 
 def load(path: Path | None = None) -> Config:

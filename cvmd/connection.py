@@ -44,6 +44,8 @@ whole."""
 class Deadlines:
     """Seconds; SPEC.md, Deadlines. `auth_delay_s`: from PROOF to the refusal AUTH, whatever its cause."""
 
+    handshake_s: float
+    """Of TLS; the others begin when it is done."""
     hello_s: float
     proof_s: float
     session_s: float
@@ -58,6 +60,7 @@ class House:
     suites: Collection[Suite]
     private: bool
     """The line itself keeps a server-made key to itself."""
+    tls: bool
     deadlines: Deadlines
     vend: Callable[[bytes, Channel, int], Vend]
     """Makes the Vend of a serial, a channel and a max_wait_s."""
@@ -74,7 +77,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_authentic", "_began_s", "_bytes_down", "_bytes_up", "_denial", "_draining", "_fields", "_house",
-        "_loop", "_paused", "_proof_at_s", "_session", "_task", "_transport", "_vend", "deadline_s", "proved",
+        "_loop", "_paused", "_proof_at_s", "_session", "_task", "_tls", "_transport", "_vend", "deadline_s", "proved",
         "source",
     )  # fmt: skip
 
@@ -87,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._fields: dict[str, object] | None = None
         self._denial: Denial | None = None
+        self._tls: str | None = None
         self._paused = False
         self._proof_at_s = 0.0
         self._authentic = False
@@ -95,7 +99,8 @@ class Connection(asyncio.Protocol):
         self.proved = False
         self.source: str | None = None
         self._began_s = loop.time()
-        self.deadline_s = self._began_s + house.deadlines.hello_s
+        deadlines = house.deadlines
+        self.deadline_s = self._began_s + (deadlines.handshake_s if house.tls else deadlines.hello_s)
 
     # asyncio's callbacks.
 
@@ -137,6 +142,17 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         self._flush()
+
+    # TLS's callbacks, where the line has it (tls.Secured).
+
+    def secured(self, version: str) -> None:
+        self._tls = version
+        self._fields = None
+        self._began_s = self._loop.time()
+        self.deadline_s = self._began_s + self._house.deadlines.hello_s
+
+    def unsecured(self, reason: str) -> None:
+        self._note(status="SILENCE", reason=f"TLS: {reason}", level=logging.WARNING)
 
     # The session.
 
@@ -328,6 +344,7 @@ class Connection(asyncio.Protocol):
         self._house.report(
             {
                 "source": self.source,
+                **({"tls": self._tls} if self._tls is not None else {}),
                 **self._fields,
                 "bytes_up": self._bytes_up,
                 "bytes_down": self._bytes_down,

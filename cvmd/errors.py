@@ -95,7 +95,7 @@ _TABLE: dict[Kind, Refusal] = {
         ),
         (
             Kind.CHANNEL, _S.CHANNEL, _G.PROOF, 3600, 0, _E,
-            "a server-made key may not leave in suite mac: use noise, or set listen.trusted_network = true",
+            "a server-made key may not leave in suite mac: use noise or TLS, or set listen.trusted_network = true",
         ),
         (
             Kind.UNPROVEN, _S.CHANNEL, _G.PROOF, 3600, 0, _E,

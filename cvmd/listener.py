@@ -1,4 +1,7 @@
-"""The TCP server: accepts, asks the door, keeps the deadlines of all connections by one sweep, drains."""
+"""The TCP server: accepts, asks the door, keeps the deadlines of all connections by one sweep, drains.
+
+Plain sockets and those of TLS are one listener: one door, one sweep, one drain.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ import random
 import socket
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 
 from cvmd.admission import Admission, Door
 from cvmd.connection import Connection, Deadlines, House
+from cvmd.tls import ServerTls, TlsLine
 from cvmd.vending import Channel, Vend
 from protocol.constants import Suite
 
@@ -26,8 +31,6 @@ class Listener:
     def __init__(
         self,
         *,
-        suites: Collection[Suite],
-        private: bool,
         deadlines: Deadlines,
         door: Door,
         vend: Callable[[bytes, Channel, int], Vend],
@@ -35,19 +38,36 @@ class Listener:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._door = door
-        self._house = House(suites, private, deadlines, vend, self._came, door.proved, self._gone, report)
+        self._house = partial(
+            House, deadlines=deadlines, vend=vend, came=self._came, proved=door.proved, gone=self._gone, report=report
+        )
         self._connections: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
         self._turned_away = 0
         self._empty = asyncio.Event()
 
-    async def start(self, sockets: Collection[socket.socket], *, backlog: int) -> None:
-        """Listen on these sockets, bound already."""
+    async def start(
+        self,
+        sockets: Collection[socket.socket],
+        *,
+        backlog: int,
+        suites: Collection[Suite],
+        trusted: bool = False,
+        tls: ServerTls | None = None,
+    ) -> None:
+        """Listen on these sockets, bound already. `trusted`: nobody eavesdrops there."""
+        house = self._house(suites=suites, private=trusted or tls is not None, tls=tls is not None)
+
+        def plain() -> asyncio.Protocol:
+            return Connection(house, self._loop)
+
+        def secure() -> asyncio.Protocol:
+            assert tls is not None, "else its sockets are plain"
+            return TlsLine(tls.context, Connection(house, self._loop))
+
         for sock in sockets:
-            server = await self._loop.create_server(
-                lambda: Connection(self._house, self._loop), sock=sock, backlog=backlog
-            )
-            self._servers.append(server)
+            make = plain if tls is None else secure
+            self._servers.append(await self._loop.create_server(make, sock=sock, backlog=backlog))
 
     async def run(self) -> None:
         """Keep deadlines, for ever."""

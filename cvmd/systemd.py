@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Mapping, MutableMapping
 from typing import Final
 
@@ -35,6 +36,10 @@ class Notifier:
     def ready(self, status: str) -> None:
         """Configuration, credentials and the listener stand."""
         self._send(f"READY=1\nSTATUS={_one_line(status)}")
+
+    def reloading(self) -> None:
+        """Files are being read anew; `ready` says when it is done."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str) -> None:
         """The drain has begun."""
@@ -66,16 +71,18 @@ class Notifier:
             structlog.stdlib.get_logger("cvmd").warning("systemd was not told", message=message, error=error.strerror)
 
 
-def inherited_sockets(environment: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
-    """The listening sockets of a .socket unit, non-blocking; none where systemd passed none. Call it once: it
-    takes the variables away, so that no child believes them. Raises ConfigError if one does not listen."""
+def inherited_sockets(environment: MutableMapping[str, str] = os.environ) -> list[tuple[str, socket.socket]]:
+    """The listening sockets of .socket units, non-blocking, each behind its FileDescriptorName; none where systemd
+    passed none. Call it once: it takes the variables away, so that no child believes them. Raises ConfigError if one
+    does not listen."""
     pid, count = environment.pop("LISTEN_PID", ""), environment.pop("LISTEN_FDS", "")
-    environment.pop("LISTEN_FDNAMES", None)
+    names = environment.pop("LISTEN_FDNAMES", "").split(":")
     if pid != str(os.getpid()):
         return []
     if not count.isdecimal():
         raise ConfigError(f"LISTEN_FDS is {count!r}, not a number: start the daemon by systemd, or unset it")
-    return [_listening(fd) for fd in range(_FIRST_FD, _FIRST_FD + int(count))]
+    passed = [_listening(fd) for fd in range(_FIRST_FD, _FIRST_FD + int(count))]
+    return list(zip(names + [""] * len(passed), passed, strict=False))
 
 
 def _listening(fd: int) -> socket.socket:

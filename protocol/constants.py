@@ -12,6 +12,7 @@ from typing import Final, Self
 VERSION: Final = 1
 MAGIC: Final = b"CVM"
 DEFAULT_PORT: Final = 7433
+DEFAULT_TLS_PORT: Final = 7434
 
 
 class _Meaning(IntEnum):
@@ -205,6 +206,7 @@ MAX_HELLOS: Final = 16
 MAX_SKIPPED_BY_SERVER: Final = 256
 MAX_SKIPPED_BY_DEVICE: Final = 65536
 
+HANDSHAKE_DEADLINE_S: Final = 30
 HELLO_DEADLINE_S: Final = 10
 PROOF_DEADLINE_S: Final = 30
 SESSION_DEADLINE_S: Final = 600

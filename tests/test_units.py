@@ -1,11 +1,12 @@
-"""cvmd.service and cvmd.socket, judged by systemd's own tools."""
+"""The unit files, judged by systemd's own tools."""
 
 import subprocess
 from configparser import RawConfigParser
 from pathlib import Path
 
+from cvmd.binding import TLS_NAME
 from cvmd.config import Config
-from protocol.constants import DEFAULT_PORT
+from protocol.constants import DEFAULT_PORT, DEFAULT_TLS_PORT
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPOSURE_LIMIT = 1.5
@@ -22,7 +23,7 @@ class _Unit(RawConfigParser):
 
 def test_units_verify(tmp_path: Path) -> None:
     """With a program at the place of the daemon: verify looks whether it is executable."""
-    for name in ("cvmd.service", "cvmd.socket"):
+    for name in ("cvmd.service", "cvmd.socket", "cvmd-tls.socket"):
         text = (ROOT / name).read_text()
         (tmp_path / name).write_text(text.replace("/opt/cvmd/bin/cvmd", "/bin/true"))
     done = subprocess.run(
@@ -73,6 +74,8 @@ def test_service_keeps_what_the_daemon_relies_on() -> None:
 
 
 def test_socket_listens_where_devices_look() -> None:
-    socket = _Unit("cvmd.socket")["Socket"]
-    assert socket["ListenStream"] == str(DEFAULT_PORT)
-    assert int(socket["Backlog"]) == Config().listen.backlog
+    plain, tls = (_Unit(name)["Socket"] for name in ("cvmd.socket", "cvmd-tls.socket"))
+    assert (plain["ListenStream"], tls["ListenStream"]) == (str(DEFAULT_PORT), str(DEFAULT_TLS_PORT))
+    assert (tls["FileDescriptorName"], tls["Service"]) == (TLS_NAME, "cvmd.service")
+    assert "FileDescriptorName" not in plain
+    assert int(plain["Backlog"]) == int(tls["Backlog"]) == Config().listen.backlog

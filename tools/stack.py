@@ -99,7 +99,8 @@ class Stack:
         self._starts = 0
         self.daemon: Process | None = None
         self.standin: Process | None = None
-        self.port = 0
+        self.port = self.tls_port = 0
+        """Where the daemon listens; 0: not so."""
 
     def __enter__(self) -> Self:
         try:
@@ -153,6 +154,7 @@ class Stack:
         url, password = _without_password(self.database_url)
         tables: dict[str, dict[str, object]] = {
             "listen": {"port": self.port, "trusted_network": True},
+            "tls": {"port": self.tls_port},
             "database": {"url": url},
             "secrets": {"master_key_file": str(self.directory / "master.key")},
             "aws": {"region": "us-east-1", "endpoint_url": self.aws_url, "root_ca": str(self.ca)},
@@ -174,7 +176,7 @@ class Stack:
         self.config.write_text("\n".join(lines))
 
     def start_daemon(self) -> None:
-        """Start the daemon and wait until it listens; `port` is where, the same after every start."""
+        """Start the daemon and wait until it listens; `port` and `tls_port` are where, the same after every start."""
         self._starts += 1
         self.write_config()
         log = self.directory / f"cvmd-{self._starts}.log"
@@ -187,7 +189,9 @@ class Stack:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the daemon does not listen: {log.read_text()[-2000:]}")
             time.sleep(0.02)
-        self.port = int(lines[-1]["address"].rpartition(":")[2])
+        self.port, self.tls_port = (
+            int(lines[-1].get(name, ":0").rpartition(":")[2]) for name in ("address", "tls_address")
+        )
 
     def log_lines(self, event: str | None = None) -> list[dict[str, Any]]:
         """The running daemon's log, or the lines of one event."""

@@ -1,7 +1,8 @@
 """Prints the daemon's memory a connection that waits: python tests/bench/idle_memory.py.
 
-Two kinds: one that never sent a byte, one that sent HELLO and has its CHALLENGE. The floor is a connection of an
-asyncio.Protocol that does nothing. Resident memory of the process; the kernel's own of a socket is not in it.
+Kinds: one that never sent a byte, one that sent HELLO and has its CHALLENGE, one that has shaken hands by TLS. The
+floor is a connection of an asyncio.Protocol that does nothing. Resident memory of the process; the kernel's own of a
+socket is not in it.
 """
 
 import argparse
@@ -10,9 +11,11 @@ import multiprocessing
 import resource
 import secrets
 import socket
+import ssl
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from bench import rss_kb, table
 from protocol.client import ClientSession
 from protocol.constants import Suite
 from protocol.events import Challenged
+from tests.pki import Pki
 from tools.stack import Stack
 
 A_SOURCE = 500
@@ -50,18 +54,19 @@ def open_files(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def kb_a_connection(pid: int, port: int, connections: int, suite: Suite | None) -> float:
-    """What a connection adds to the process; `suite`: with HELLO sent. SystemExit where they did not all stay."""
+Begin = Callable[[list[socket.socket]], list[socket.socket]]
+"""What the devices do on their new connections, which it gives back."""
+
+
+def kb_a_connection(pid: int, port: int, connections: int, begin: Begin = list) -> float:
+    """What a connection adds to the process. SystemExit where they did not all stay."""
     closed = open_files(pid)
     until_s = time.monotonic() + ALL_IN_S
     peers: list[socket.socket] = []
 
     def open_more(many: int) -> int:
         """Resident memory with so many more."""
-        more = [connect(port, len(peers) + number) for number in range(many)]
-        peers.extend(more)
-        if suite is not None:
-            challenge(more, suite)
+        peers.extend(begin([connect(port, len(peers) + number) for number in range(many)]))
         while open_files(pid) - closed < len(peers):
             if time.monotonic() > until_s:
                 raise SystemExit("the connections did not all come in, or not in time")
@@ -77,7 +82,14 @@ def kb_a_connection(pid: int, port: int, connections: int, suite: Suite | None) 
             peer.close()
 
 
-def challenge(peers: Sequence[socket.socket], suite: Suite) -> None:
+def shake_hands(peers: list[socket.socket]) -> list[socket.socket]:
+    """TLS on all; OpenSSL's memory of the devices is not the daemon's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return [context.wrap_socket(peer) for peer in peers]
+
+
+def challenge(peers: list[socket.socket], suite: Suite) -> list[socket.socket]:
     """Say HELLO on all, hear the CHALLENGE on all."""
     devices = [device(number, suite) for number in range(len(peers))]
     for peer, session in zip(peers, devices, strict=True):
@@ -86,17 +98,22 @@ def challenge(peers: Sequence[socket.socket], suite: Suite) -> None:
         session.receive_data(peer.recv(512))
         if not any(isinstance(event, Challenged) for event in session.events()):
             raise SystemExit("no CHALLENGE came")
+    return peers
 
 
-def of_daemon(connections: int, suite: Suite | None) -> float:
+def of_daemon(connections: int, begin: Begin = list, *, tls: bool = False) -> float:
     """In a daemon of its own: memory that an earlier kind has left would be used again."""
     # Far above the number: the door drops at random from a share of it on.
     settings = {"listen__max_connections": 10 * connections, "listen__max_per_source": A_SOURCE}
     with tempfile.TemporaryDirectory(prefix="cvmd-bench-") as directory:
-        stack = Stack(Path(directory), standin=["--ca-key", "ec"], listen__backlog=4096, **settings)
+        files = Pki(Path(directory)).server()
+        stack = Stack(
+            Path(directory), standin=["--ca-key", "ec"], listen__backlog=4096, tls__key_file=str(files.key),
+            tls__certificate_file=str(files.certificate), **settings,
+        )  # fmt: skip
         with stack:
             assert stack.daemon is not None, "it was started"
-            return kb_a_connection(stack.daemon.pid, stack.port, connections, suite)
+            return kb_a_connection(stack.daemon.pid, stack.tls_port if tls else stack.port, connections, begin)
 
 
 def of_floor(connections: int) -> float:
@@ -107,7 +124,7 @@ def of_floor(connections: int) -> float:
     process.start()
     try:
         assert process.pid is not None, "it was started"
-        return kb_a_connection(process.pid, ours.recv(), connections, None)
+        return kb_a_connection(process.pid, ours.recv(), connections)
     finally:
         process.terminate()
         process.join()
@@ -134,8 +151,12 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # children inherit it
     floor_kb = of_floor(connections)
     rows = [("asyncio.Protocol that does nothing: the floor", floor_kb)]
-    rows.append(("no byte sent", of_daemon(connections, None)))
-    rows += [(f"CHALLENGE, suite {suite.name.lower()}", of_daemon(connections, suite)) for suite in Suite]
+    rows.append(("no byte sent", of_daemon(connections)))
+    for suite in Suite:
+        rows.append((f"CHALLENGE, suite {suite.name.lower()}", of_daemon(connections, partial(challenge, suite=suite))))
+    # A handshake is a millisecond or two of the daemon's CPU: fewer fit into the 10 s.
+    many = min(connections, 2_000)
+    rows.append((f"TLS, hands shaken ({many:,} of them)", of_daemon(many, shake_hands, tls=True)))
     cells = [(what, f"{kb:.2f}", f"{kb / floor_kb:.2f}") for what, kb in rows]
     print(table([f"{connections:,} connections", f"kB each (goal {GOAL_KB} idle)", "of the floor"], *cells))  # noqa: T201  # as above
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from socket import create_server
+from ssl import SSLContext
 from typing import Any
 
 from cvmd.admission import Door
@@ -13,6 +14,7 @@ from cvmd.authentication import Denial
 from cvmd.connection import Deadlines
 from cvmd.listener import Listener
 from cvmd.model import Secret
+from cvmd.tls import ServerTls
 from cvmd.vending import Answer, AskAgain, Channel, Credentials, Finished, HandOver, Vend
 from protocol.client import ClientSession
 from protocol.constants import TO_THE_END, Kind, Suite
@@ -24,7 +26,7 @@ CERTIFICATE = b"certificate" * 90
 BUNDLE = Bundle.of({Kind.CERTIFICATE: CERTIFICATE})
 DIGEST = certificate_digest(CERTIFICATE)
 OFFER, DONE, AGAIN = HandOver(BUNDLE, DIGEST), Finished(DIGEST, 1_700_000_000, 7), AskAgain(0)
-LONG = Deadlines(hello_s=60, proof_s=60, session_s=60, progress_s=60, auth_delay_s=0.01)
+LONG = Deadlines(handshake_s=60, hello_s=60, proof_s=60, session_s=60, progress_s=60, auth_delay_s=0.01)
 HELD = "held"
 """A script's answer that never comes."""
 
@@ -82,7 +84,9 @@ class Node:
 
 
 @asynccontextmanager
-async def listening(*scripts: Script, door: Door | None = None, **deadlines: float) -> AsyncIterator[Node]:
+async def listening(
+    *scripts: Script, door: Door | None = None, tls: ServerTls | None = None, **deadlines: float
+) -> AsyncIterator[Node]:
     """A listener whose sessions get the scripts, in order; deadlines are long unless given."""
     left = list(scripts)
     reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -93,12 +97,9 @@ async def listening(*scripts: Script, door: Door | None = None, **deadlines: flo
         return left.pop(0)  # type: ignore[return-value]  # a stand-in with the three methods that are called
 
     door = door or Door(max_connections=1000, max_per_source=100)
-    listener = Listener(
-        suites=set(Suite), private=False, deadlines=replace(LONG, **deadlines), door=door, vend=vend,
-        report=reports.put_nowait,
-    )  # fmt: skip
+    listener = Listener(deadlines=replace(LONG, **deadlines), door=door, vend=vend, report=reports.put_nowait)
     sock = create_server(("127.0.0.1", 0))
-    await listener.start([sock], backlog=16)
+    await listener.start([sock], backlog=16, suites=set(Suite), tls=tls)
     sweeping = asyncio.create_task(listener.run())
     try:
         async with asyncio.timeout(20):
@@ -197,9 +198,9 @@ class Device:
 
 
 @asynccontextmanager
-async def calling(node: Node) -> AsyncIterator[Device]:
+async def calling(node: Node, tls: SSLContext | None = None) -> AsyncIterator[Device]:
     """A device's connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port, ssl=tls)
     try:
         yield Device(reader, writer)
     finally:

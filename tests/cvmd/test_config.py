@@ -31,6 +31,13 @@ REFUSED = {
     "no such suite": ('[listen]\nsuites = ["mac", "tls"]', "listen.suites: must be one of mac, noise"),
     "no suite at all": ("[listen]\nsuites = []", "listen.suites: expected a list of length >= 1"),
     "no such level": ('[log]\nlevel = "loud"', "log.level: must be one of debug, info, warning, error"),
+    "a certificate without its key": ('[tls]\ncertificate_file = "/c"', "tls.certificate_file: goes with key_file"),
+    "a key without its certificate": ('[tls]\nkey_file = "/k"', "tls.certificate_file: goes with key_file"),
+    "a key in its file's place": (
+        '[tls]\ncertificate_file = "/c"\nkey_file = "-----BEGIN"',
+        "tls.key_file: must be a file's path",
+    ),
+    "no listener": ("[listen]\nplain = false", "listen.plain: is false, and without tls.certificate_file"),
     "deadline beyond SPEC": ("[deadlines]\nhello_s = 11", "deadlines.hello_s: expected a number <= 10"),
     "time that never ends": ("[database]\ntimeout_s = inf", "database.timeout_s: expected a number <= 120"),
     "time that is no number": ("[database]\ntimeout_s = nan", "database.timeout_s: expected a number > 0"),

@@ -107,23 +107,23 @@ os.environ["LISTEN_PID"] = str(os.getpid())
 from cvmd.errors import ConfigError
 from cvmd.systemd import inherited_sockets
 try:
-    (inherited,) = inherited_sockets()
+    ((name, inherited),) = inherited_sockets()
 except ConfigError as error:
     sys.exit(str(error))
 assert not os.get_inheritable(inherited.fileno()) and not inherited.getblocking()
 assert not any(name.startswith("LISTEN_") for name in os.environ)
-print(inherited.getsockname()[1])
+print(inherited.getsockname()[1], name)
 """
 
 
-def _activate(passed: int) -> subprocess.CompletedProcess[str]:
+def _activate(passed: int, **names: str) -> subprocess.CompletedProcess[str]:
     """Run ACTIVATED as systemd would, with `passed` as its file descriptor 3."""
     command = [sys.executable, "-c", ACTIVATED]
     script = f"import os; os.dup2({passed}, 3); os.execv({sys.executable!r}, {command!r})"
     return subprocess.run(
         [sys.executable, "-c", script],
         pass_fds=[passed],
-        env={**os.environ, "LISTEN_FDS": "1"},
+        env={**os.environ, "LISTEN_FDS": "1", **names},
         capture_output=True,
         text=True,
         timeout=60,
@@ -134,9 +134,11 @@ def _activate(passed: int) -> subprocess.CompletedProcess[str]:
 def test_a_listening_socket_is_inherited() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ran = _activate(listener.fileno())
+        named = _activate(listener.fileno(), LISTEN_FDNAMES="tls")
         port = listener.getsockname()[1]
 
-    assert (ran.returncode, ran.stdout.strip()) == (0, str(port)), ran.stderr
+    assert (ran.returncode, ran.stdout) == (0, f"{port} \n"), ran.stderr
+    assert named.stdout == f"{port} tls\n"
 
 
 def test_a_socket_that_does_not_listen_is_refused() -> None:

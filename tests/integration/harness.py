@@ -62,18 +62,23 @@ def caller(stack: Stack, serial: str, token: bytes, product: str = "ec", **optio
     """How a device of this product calls the stack's daemon."""
     options.setdefault("key_source", KEY_SOURCES[product])
     options.setdefault("backoff_s", 0.01)
-    return Options(host="127.0.0.1", port=stack.port, serial=serial, token=token, **options)
+    return Options(host="127.0.0.1", port=stack.port or stack.tls_port, serial=serial, token=token, **options)
+
+
+def wait_for_log(stack: Stack, wanted: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """The first line of the running daemon's log that is wanted, as soon as it is there."""
+    deadline = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < deadline:
+        for line in stack.log_lines():
+            if wanted(line):
+                return line
+        time.sleep(0.02)
+    raise AssertionError(f"no such line in {stack.log_lines()}")
 
 
 def wait_for_line(stack: Stack, serial: str) -> dict[str, Any]:
     """The canonical line of this device's connection; it is written when the connection is gone."""
-    deadline = time.monotonic() + READY_WITHIN_S
-    while time.monotonic() < deadline:
-        for line in stack.log_lines("connection"):
-            if line.get("serial") == serial:
-                return line
-        time.sleep(0.02)
-    raise AssertionError(f"no line of {serial} in {stack.log_lines()}")
+    return wait_for_log(stack, lambda line: (line.get("event"), line.get("serial")) == ("connection", serial))
 
 
 def vend_in_memory(options: Options) -> tuple[Result, MemoryFlash]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from protocol.constants import DEFAULT_MAX_FRAME, DEFAULT_PORT, TO_THE_END, Suite
+from protocol.constants import DEFAULT_MAX_FRAME, DEFAULT_PORT, DEFAULT_TLS_PORT, TO_THE_END, Suite
 
 from .options import EXTRAS, KEY_FORMATS, KEY_SOURCES, Options, read_token
 
@@ -20,6 +20,7 @@ _EXIT_CODES = """exit codes:
 
 The directory is the device's flash: after 3, 4, 5, 130 or a kill the same command goes on
 where it stopped."""
+_UNCHECKED = "none"
 _DESCRIPTION = "Play a device: get its AWS IoT certificate from cvmd, over as many connections as it takes."
 
 
@@ -27,7 +28,7 @@ def options_of(parsed: argparse.Namespace) -> Options:
     """What was asked for; OptionError where it cannot be."""
     return Options(
         host=parsed.host,
-        port=parsed.port,
+        port=parsed.port or (DEFAULT_TLS_PORT if parsed.tls else DEFAULT_PORT),
         serial=parsed.serial,
         token=read_token(parsed.token_file) if parsed.token_file else b"",
         key_source=parsed.key_source,
@@ -44,6 +45,9 @@ def options_of(parsed: argparse.Namespace) -> Options:
         timeout_s=parsed.timeout,
         slow=parsed.slow,
         cut_after=parsed.cut_after,
+        tls=parsed.tls,
+        ca=Path(parsed.ca) if parsed.ca not in (None, _UNCHECKED) else None,
+        tls_unchecked=parsed.ca == _UNCHECKED,
     )
 
 
@@ -71,7 +75,14 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_main_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--host", required=True, help="where cvmd listens")
-    group.add_argument("--port", type=int, default=DEFAULT_PORT, help="(default %(default)s)")
+    group.add_argument("--port", type=int, help=f"(default {DEFAULT_PORT}, with --tls {DEFAULT_TLS_PORT})")
+    group.add_argument("--tls", action="store_true", help="speak TLS, and check the server's certificate for --host")
+    group.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="PEM of the CA that must have signed it (default: those of this machine); "
+        f"{_UNCHECKED}: take any, as many modems do, which is worth no more than no TLS",
+    )
     group.add_argument("--serial", required=True, help="the device's serial")
     group.add_argument("--token-file", type=Path, metavar="FILE", help="its token in hex; none: auth serial")
     group.add_argument("--out", type=Path, required=True, metavar="DIR", help="its flash; results appear there")

@@ -43,7 +43,9 @@ class Options:
     since nothing then proves who answers (SPEC.md, auth `serial`).
     `attempts`: connections at most. `retry`: come back until it is done, also after refusals for a person.
     `backoff_s`: first pause of the device's own after a failure. `slow`: bytes read per second.
-    `cut_after`: bytes, both directions together, after which the connection is dropped.
+    `cut_after`: bytes, both directions together, after which the connection is dropped; inside of TLS, if there is.
+    `tls`: speak TLS. `ca`: PEM file of the CA that must have signed the server's certificate; None: the machine's.
+    `tls_unchecked`: take any certificate, as many modems do. Then TLS is worth no more than a plain line.
     """
 
     host: str
@@ -64,6 +66,9 @@ class Options:
     timeout_s: float = 30.0
     slow: int | None = None
     cut_after: int | None = None
+    tls: bool = False
+    ca: Path | None = None
+    tls_unchecked: bool = False
 
     def __post_init__(self) -> None:
         _need(_SERIAL.fullmatch(self.serial), f"--serial is 1 to {MAX_SERIAL} of A-Z a-z 0-9 : _ . -")
@@ -77,6 +82,7 @@ class Options:
         _range(f"--max-frame in suite {self.suite_name}", self.max_frame, smallest, MAX_MAX_FRAME)
         _range("--limit", self.limit, 1, TO_THE_END)
         _range("--max-wait", self.max_wait_s, 0, _MAX_U16)
+        _need(self.tls or not (self.ca or self.tls_unchecked), "--ca needs --tls")
         _need(self.attempts >= 1, "--attempts is at least 1")
         _need(self.slow is None or self.slow >= 1, "--slow is at least 1 byte per second")
         _need(self.cut_after is None or self.cut_after >= 0, "--cut-after is 0 bytes or more")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from typing import Self
 
-from .options import Options
+from .options import OptionError, Options
 
 _READ_AT_ONCE = 65536
 _SLOW_STEPS_A_S = 10
@@ -21,16 +22,19 @@ class CutError(Exception):
 
 
 class Transport:
-    """One connection to the server of `options`. TransportError if it cannot be had."""
+    """One connection to the server of `options`. TransportError: it cannot be had; OptionError: the CA is none."""
 
     def __init__(self, options: Options) -> None:
         self.bytes_up = self.bytes_down = 0
         self._options = options
         where = f"{options.host} port {options.port}"
+        context = _tls_context(options) if options.tls else None
         try:
             self._socket = socket.create_connection((options.host, options.port), options.timeout_s)
         except OSError as error:
             raise TransportError(f"no connection to {where}: {error.strerror or error}") from error
+        if context is not None:
+            self._socket = _secured(self._socket, context, options.host, where)
         if options.slow:
             # Else the kernel takes the whole bundle at once, and the server never meets a slow reader.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -81,3 +85,23 @@ class Transport:
         if self._options.cut_after is None:
             return size
         return min(size, self._options.cut_after - self.bytes_up - self.bytes_down)
+
+
+def _tls_context(options: Options) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=options.ca)
+    except OSError as error:  # ssl.SSLError too
+        raise OptionError(f"--ca {options.ca}: {error.strerror or 'no certificate in PEM'}") from error
+    if options.tls_unchecked:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _secured(plain: socket.socket, context: ssl.SSLContext, host: str, where: str) -> ssl.SSLSocket:
+    try:
+        return context.wrap_socket(plain, server_hostname=host)
+    except ssl.SSLCertVerificationError as error:
+        raise TransportError(f"the certificate of {where} is not good: {error.verify_message}") from error
+    except OSError as error:
+        raise TransportError(f"no TLS with {where}: {getattr(error, 'reason', None) or error}") from error

@@ -31,6 +31,7 @@ _REGION: Final = re.compile(r"(<!-- generated:([a-z0-9-]+) -->\n).*?(<!-- end ge
 # constant, unit, meaning
 _LIMITS: Final = [
     ("DEFAULT_PORT", "", "TCP port, unless configured otherwise"),
+    ("DEFAULT_TLS_PORT", "", "TCP port where a server offers TLS, unless configured otherwise"),
     ("DEFAULT_MAX_FRAME", "bytes", "max_frame of a device that has no reason for another"),
     ("MAX_SERIAL", "bytes", "longest serial"),
     ("MIN_TOKEN", "bytes", "shortest token (none under auth `serial`)"),
@@ -40,6 +41,7 @@ _LIMITS: Final = [
     ("MAX_SKIPPED_BY_SERVER", "bytes", "skipped by a server that hunts for HELLO"),
     ("MAX_SKIPPED_BY_DEVICE", "bytes", "skipped by a device that hunts for its nonce"),
     ("MAX_HELLOS", "", "HELLOs on one connection"),
+    ("HANDSHAKE_DEADLINE_S", "s", "from accept to the end of the TLS handshake, from where the others count then"),
     ("HELLO_DEADLINE_S", "s", "from accept to HELLO"),
     ("PROOF_DEADLINE_S", "s", "from accept to PROOF"),
     ("SESSION_DEADLINE_S", "s", "a connection in all"),

@@ -30,6 +30,8 @@ GOOD = Options(host="127.0.0.1", serial="A1", token=bytes(16))
         ({"max_wait_s": 65536}, "--max-wait"),
         ({"extras": ("moon",)}, "--want"),
         ({"attempts": 0}, "--attempts"),
+        ({"ca": Path("ca.pem")}, "--ca"),
+        ({"tls_unchecked": True}, "--ca"),
         ({"slow": 0}, "--slow"),
         ({"cut_after": -1}, "--cut-after"),
         ({"timeout_s": 0}, "--timeout"),
