@@ -230,7 +230,8 @@ class Issuance:
     fault: Fault | None
     key_source: KeySource
     public_key_id: bytes | None
-    """SHA-256 of the SubjectPublicKeyInfo; of a device-csr from the start, else from the intent on."""
+    """SHA-256 of the SubjectPublicKeyInfo; of a device-csr from the start, of a key made here from the intent on. None
+    of a key that AWS made."""
     csr_der: bytes | None
     certificate_id: bytes | None
     thing: str
@@ -310,8 +311,10 @@ class Attribution:
     device_id: int | None
     serial: bytes | None
     proof: str
-    """attempt: its key, and the time of an attempt; subject: the name in it, which only our master key gives; row: it
-    has one; thing: it is attached to the thing of a device, and may yet be anybody's."""
+    """attempt: its key, and the time of an attempt, or that the answer to one named it; subject: the name in it, which
+    only our master key gives; row: it has one; account: nothing is attached to it, it was made about the time of an
+    attempt whose key AWS was to make, and nobody else makes any in this account. No proof, since it may yet be
+    anybody's, is thing: it is attached to the thing of a device; or time: as account, but others may make some too."""
     in_flight: bool
     """An attempt that may have made it is still open: its worker will record it."""
 
@@ -389,6 +392,8 @@ class Created:
     certificate_id: bytes
     arn: str
     cert_der: bytes
+    key_der: Secret | None = None
+    """PKCS#1, where AWS made the key: it is given this once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,9 +144,17 @@ class WorkerStore(BreakerStore, Protocol):
         """Claim a row in created or acked that nobody holds."""
 
     def record_created(
-        self, issuance: Issuance, claim: Claim, created: Created, *, endpoint: str, root_ca_der: bytes
+        self,
+        issuance: Issuance,
+        claim: Claim,
+        created: Created,
+        *,
+        endpoint: str,
+        root_ca_der: bytes,
+        sealed_escrow: bytes | None = None,
     ) -> bool:
-        """intent → created: certificates row, attempt done, bundle frozen, in one transaction."""
+        """intent → created: certificates row, attempt done, bundle frozen, in one transaction; with it the escrow
+        of a key that AWS made."""
 
     def record_offered(self, issuance: Issuance, claim: Claim) -> bool:
         """created → offered; the claim is released, the expiry set."""
@@ -188,7 +196,12 @@ class ReconcileStore(Protocol):
         """The rows of these certificates, by id. One query."""
 
     def attribute(self, found: DescribedCertificate, uid: bytes | None) -> Attribution | None:
-        """Whose it is by its key, or by the issuance uid that its subject names; None: not provably ours."""
+        """Whose it is by its key, by the issuance uid that its subject names, or by the answer of an attempt; None: not
+        provably ours."""
+
+    def attempted(self, account_id: int, created_s: float) -> Attribution | None:
+        """Of what nobody else claims and nothing is attached to: whether an attempt of then, whose key AWS was to make,
+        may have left it."""
 
     def device_of_thing(self, account_id: int, things: Sequence[str]) -> Attribution | None:
         """The device that one of these things is mapped to, or that it is one of several. None: none of ours."""
@@ -243,6 +256,10 @@ class Issuer(Protocol):
     def create(self, account: Account, csr_der: bytes) -> Created:
         """One POST of CreateCertificateFromCsr, INACTIVE. Checked: every field, certificate id = SHA-256 of
         the DER, the certificate's public key is the CSR's."""
+
+    def create_with_key(self, account: Account) -> Created:
+        """One POST of CreateKeysAndCertificate, INACTIVE, by which AWS makes an RSA-2048 key. Checked as `create`,
+        against the key in the answer."""
 
     def attach_policy(self, account: Account, policy: str, arn: str) -> None:
         """AttachPolicy. Safe to repeat."""

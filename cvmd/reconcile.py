@@ -40,6 +40,15 @@ _TRIES: Final = 5
 _IN_USE: Final = {CertificateStatus.ACTIVE: {"ACTIVE"}, CertificateStatus.INACTIVE: {"ACTIVE", "INACTIVE"}}
 """What AWS may have, by what the row says."""
 _PAGE: Final = 500
+_HOW_KNOWN: Final = {
+    "attempt": "ours by its attempt",
+    "subject": "ours by its subject",
+    "account": "made at the time of an attempt without an outcome, and the account is cvmd's alone",
+    "time": "made at the time of an attempt without an outcome",
+    "thing": "attached to its thing",
+}
+"""By Attribution.proof."""
+_NO_PROOF: Final = frozenset({"thing", "time"})
 
 
 class Kind(StrEnum):
@@ -58,7 +67,7 @@ class Kind(StrEnum):
 
 TO_DO: Final = {
     Kind.ORPHAN: "made for us and in no row: `cvmd reconcile --apply` deletes it",
-    Kind.UNATTRIBUTED: "on a device's thing, in no row, and it may be anybody's: delete it at AWS if nobody needs it",
+    Kind.UNATTRIBUTED: "in no row, and it may be anybody's: delete it at AWS if nobody needs it",
     Kind.UNKNOWN_ACTIVE: "a device may use it, and no row knows it (a restored backup?): `cvmd reconcile --adopt ID`",
     Kind.REVIVED: "it was disposed of and is there again: `cvmd reconcile --apply` disposes of it",
     Kind.INERT: "its issuance is over, and it is still there: `cvmd reconcile --apply` disposes of it",
@@ -192,11 +201,11 @@ class Reconciliation:
         elif whose.in_flight:
             report.in_flight += 1
             return None
-        elif whose.proof != "thing":
+        elif whose.proof not in _NO_PROOF:
             may = not self._remedies.unattended or whose.proof == "attempt"
             kind, mended = Kind.ORPHAN, may and self._remedies.retire_orphan(account, found, whose)
-        proof = f"{found.status}, {'attached to' if whose.proof == 'thing' else 'ours by'} its {whose.proof}"
-        return Finding(kind, found.certificate_id.hex(), whose.serial, proof, mended)
+        detail = f"{found.status}, {_HOW_KNOWN[whose.proof]}"
+        return Finding(kind, found.certificate_id.hex(), whose.serial, detail, mended)
 
     def _whose(self, account: Account, found: DescribedCertificate) -> Attribution | None:
         uid = None if found.subject_cn is None else self._owns_subject(found.subject_cn)
@@ -204,10 +213,19 @@ class Reconciliation:
         if whose is not None and whose.device_id is not None:
             return whose
         things = self._ask(partial(self._issuer.attached_things, account, found.arn))
+        if whose is None and not things:
+            return self._left(account, found)
         mapped = self._store.device_of_thing(account.id, things) if things else None
         if whose is None or mapped is None:
             return whose or mapped
         return replace(whose, device_id=mapped.device_id, serial=mapped.serial)
+
+    def _left(self, account: Account, found: DescribedCertificate) -> Attribution | None:
+        """What an attempt whose key AWS was to make may have left: nobody has that key, so it was never put to use."""
+        whose = self._store.attempted(account.id, found.created_s) if found.status == "INACTIVE" else None
+        if whose is None or self._ask(partial(self._issuer.attached_policies, account, found.arn)):
+            return None
+        return whose
 
     def _take_up(self, account: Account, found: DescribedCertificate, whose: Attribution) -> bool:
         """ACTIVE, and its row does not say so. Of two, a device uses the newer one: the other one is superseded."""

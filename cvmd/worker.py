@@ -21,7 +21,7 @@ from typing import TypeVar
 from cvmd.breakers import RESTS, Breakers
 from cvmd.errors import IssuerError, IssuerFault
 from cvmd.issuance import Step, backoff_s, fault_of, next_step
-from cvmd.model import Account, Created, Fault, Issuance, KeySource, Outcome, State
+from cvmd.model import Account, Created, Fault, Issuance, KeySource, Outcome, Secret, State
 from cvmd.ports import Claim, Issuer, KeyMaker, Sealing, StoreDown, WorkerStore
 from cvmd.threads import Pool
 
@@ -198,10 +198,7 @@ class Worker:
             if step is Step.REST:
                 return 0.0
             if hold is not None and time.monotonic() + self._settings.call_s > hold.until_s:
-                log.warning(
-                    "issuance %d: too little of the lease is left; it is taken up again when it is over",
-                    issuance.id,
-                )
+                log.warning("issuance %d: too little is left of its lease; taken up when that is over", issuance.id)
                 return 0.0
             try:
                 if step is Step.EXPIRE:
@@ -214,8 +211,7 @@ class Worker:
             issuance, hold = after
 
     def _do(self, step: Step, issuance: Issuance, hold: Hold | None) -> tuple[Issuance, Hold | None] | None:
-        """One step; the row as it is now and the claim on it, or None where another has it or it has to
-        wait."""
+        """One step; the row as it is now and the claim on it, or None where another has it or it has to wait."""
         if step is Step.OPEN_ATTEMPT:
             return self._open_attempt(issuance)
         if step is Step.CLOSE_ATTEMPT:
@@ -241,16 +237,16 @@ class Worker:
         return Hold(Claim.of(self._node, lease_s), time.monotonic() + lease_s)
 
     def _open_attempt(self, issuance: Issuance) -> tuple[Issuance, Hold] | None:
-        """The intent: what AWS will be asked is committed with the escrowed key before it is asked
-        (invariant 2)."""
+        """The intent: what AWS will be asked is committed with the escrowed key before it is asked (invariant 2)."""
         # A Create whose bundle could not be built would be burnt.
         self._endpoint(issuance.account)
         self._root_ca(issuance.account)
         self._breakers.check_policy(issuance)
         key = sealed = None
-        if issuance.csr_der is None:
-            key = self._keys[issuance.key_source].make(self._sealing.subject(issuance.uid))
-            sealed = self._sealing.seal(key.key_der, table="issuances", column="sealed_escrow", row=issuance.uid)
+        maker = self._keys.get(issuance.key_source)  # none where the device, or AWS, makes it
+        if issuance.csr_der is None and maker is not None:
+            key = maker.make(self._sealing.subject(issuance.uid))
+            sealed = self._sealed(issuance, key.key_der)
         # Side by side the threads of a node would only make each other lose the account's quota and try again.
         with self._opening:
             hold = self._hold()
@@ -261,23 +257,29 @@ class Worker:
             issuance = replace(issuance, csr_der=key.csr_der, public_key_id=key.public_key_id)
         return replace(issuance, state=State.INTENT, attempts=issuance.attempts + 1, attempt_open=True), hold
 
+    def _sealed(self, issuance: Issuance, key_der: Secret | None) -> bytes | None:
+        if key_der is None:
+            return None
+        return self._sealing.seal(key_der, table="issuances", column="sealed_escrow", row=issuance.uid)
+
     def _create(self, issuance: Issuance, hold: Hold) -> tuple[Issuance, Hold] | None:
-        assert issuance.csr_der is not None, "open_attempt has committed it"
         try:
-            created = self._issuer.create(issuance.account, issuance.csr_der)
+            if issuance.csr_der is None:  # AWS makes the key
+                created = self._issuer.create_with_key(issuance.account)
+            else:
+                created = self._issuer.create(issuance.account, issuance.csr_der)
         except IssuerError as error:
             self._create_failed(issuance, hold, error)
             return None
         self._breakers.well(issuance)
         endpoint, root_ca_der = self._endpoint(issuance.account), self._root_ca(issuance.account)
         record = partial(
-            self._store.record_created, issuance, hold.claim, created, endpoint=endpoint, root_ca_der=root_ca_der
-        )
+            self._store.record_created, issuance, hold.claim, created, endpoint=endpoint, root_ca_der=root_ca_der,
+            sealed_escrow=self._sealed(issuance, created.key_der),
+        )  # fmt: skip
         if not self._keep(issuance, hold, created, record):
-            log.error(
-                "issuance %d: its claim was lost during Create; certificate %s is disposed of",
-                issuance.id, created.certificate_id.hex(),
-            )  # fmt: skip
+            lost = "issuance %d: its claim was lost during Create; certificate %s is disposed of"
+            log.error(lost, issuance.id, created.certificate_id.hex())
             self._keep(issuance, hold, created, partial(self._store.record_loser, issuance, created))
             return None
         return replace(issuance, state=State.CREATED, certificate_id=created.certificate_id, attempt_open=False), hold
@@ -288,10 +290,8 @@ class Worker:
             try:
                 return record()
             except StoreDown:
-                log.error(
-                    "issuance %d: certificate %s was created and cannot be recorded",
-                    issuance.id, created.certificate_id.hex(),
-                )  # fmt: skip
+                named = created.certificate_id.hex()
+                log.error("issuance %d: certificate %s was created and cannot be recorded", issuance.id, named)
                 if time.monotonic() > hold.until_s:
                     raise
                 time.sleep(_RECORD_AGAIN_S)  # a full disk answers at once, and would be asked in a hot loop

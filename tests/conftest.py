@@ -2,7 +2,7 @@
 
 import itertools
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import hypothesis
 import pytest
@@ -30,6 +30,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, counted in report.user_properties:
             if name == "counts":
                 terminalreporter.write_line(counted)
+
+
+@pytest.fixture
+def counts(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """`counts(table)`: printed at the end of the whole run, whichever worker this is."""
+    return lambda table: record_property("counts", table)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, TypeVar
 
@@ -93,13 +93,12 @@ def reissue_limit(text: str) -> int | None:
     return int(text)
 
 
-def offered(kind: type[E], built: Collection[E]) -> Callable[[str], E]:
-    """A member of `kind` that this version has built."""
+def one_of(kind: type[E]) -> Callable[[str], E]:
+    """A member of `kind`."""
 
     def parse(text: str) -> E:
-        if text in built:
-            return kind(text)
-        problem = "is not offered by this version of cvmd" if text in list(kind) else "is unknown"
-        raise ArgumentTypeError(f"{text!r} {problem}; offered: {', '.join(built)}")
+        if text not in list(kind):
+            raise ArgumentTypeError(f"{text!r} is unknown; it is one of {', '.join(kind)}")
+        return kind(text)
 
     return parse

@@ -22,7 +22,6 @@ from cvmd.model import US, Auth, KeySource, Secret
 from cvmd.store import AdminStore
 from cvmd.store.products import ProductRecord, ProductRules
 
-_KEY_SOURCES: Final = [KeySource.EC_P256, KeySource.RSA2048, KeySource.DEVICE_CSR]
 _MAX_CONNECT_AFTER_S: Final = 65_535
 """What DONE can say."""
 _MAX_WINDOW_S: Final = 30 * 86_400
@@ -52,7 +51,7 @@ def _add_rules(verb: argparse.ArgumentParser) -> None:
         verb.add_argument(option, type=parse, metavar=metavar, default=argparse.SUPPRESS, help=about)
 
     rule(
-        "--auth", argument.offered(Auth, list(Auth)), "AUTH",
+        "--auth", argument.one_of(Auth), "AUTH",
         "how devices prove who they are: token (each its own, the default), derived (tokens that a product key gives) "
         "or serial (not at all)",
     )  # fmt: skip
@@ -74,8 +73,8 @@ def _add_rules(verb: argparse.ArgumentParser) -> None:
         help="auth serial: let keys made here go to whoever names a serial",
     )  # fmt: skip
     rule(
-        "--key-source", argument.offered(KeySource, _KEY_SOURCES), "SOURCE",
-        "where keys are made: ec-p256 (here, the default), rsa2048 (here) or device-csr (by the device)",
+        "--key-source", argument.one_of(KeySource), "SOURCE",
+        "where keys are made: ec-p256 (here, the default), rsa2048 (here), device-csr (by the device) or aws-rsa2048",
     )  # fmt: skip
     rule("--reissue-limit", argument.reissue_limit, "N", "new certificates after the first, or unlimited (0)")
     rule("--offer-lifetime", argument.duration(60), "TIME", "until a certificate that nobody fetched goes (7d)")

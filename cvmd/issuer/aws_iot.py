@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cvmd.errors import IssuerError, IssuerFault
@@ -12,8 +13,8 @@ from cvmd.issuer.connection import AwsSettings as AwsSettings
 from cvmd.issuer.connection import unbelievable
 from cvmd.issuer.faults import clean
 from cvmd.issuer.inventory import CERTIFICATE_ARN, PAGE, Inventory
-from cvmd.issuer.keys import certificate_key_id, csr_key_id, der_to_pem, pem_to_der
-from cvmd.model import Account, Created
+from cvmd.issuer.keys import certificate_key_id, csr_key_id, der_to_pem, pem_to_der, rsa_key_id
+from cvmd.model import Account, Created, Secret
 
 if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
@@ -34,7 +35,25 @@ class AwsIot(Inventory):
             account,
             lambda iot: iot.create_certificate_from_csr(certificateSigningRequest=csr_pem, setAsActive=False),
         )
-        return _created(operation, answer, key_id)
+        created, certified = _created(operation, answer)
+        if certified != key_id:
+            raise _mismatch(operation, created.certificate_id.hex(), "it is for another key than the CSR's")
+        return created
+
+    def create_with_key(self, account: Account) -> Created:
+        """One POST of CreateKeysAndCertificate, INACTIVE: AWS makes an RSA-2048 key, and gives it this once."""
+        operation = "CreateKeysAndCertificate"
+        answer = self._call(operation, account, lambda iot: iot.create_keys_and_certificate(setAsActive=False))
+        created, certified = _created(operation, answer)
+        named = created.certificate_id.hex()
+        try:
+            key_der = Secret(pem_to_der(answer["keyPair"]["PrivateKey"], "RSA PRIVATE KEY"))
+            proven = rsa_key_id(key_der)
+        except (KeyError, TypeError, ValueError) as error:
+            raise unbelievable(operation, f"certificate {named}: {clean(error)}") from None
+        if proven != certified:
+            raise _mismatch(operation, named, "it is for another key than the one beside it")
+        return replace(created, key_der=key_der)
 
     def attach_policy(self, account: Account, policy: str, arn: str) -> None:
         """AttachPolicy. Safe to repeat."""
@@ -106,9 +125,10 @@ class AwsIot(Inventory):
             raise IssuerError(IssuerFault.CERTIFICATE_MISSING, operation, error.code, what) from None
 
 
-def _created(operation: str, answer: dict[str, Any], key_id: bytes) -> Created:
-    """The answer of a Create, checked. Raises IssuerError: UNKNOWN if it cannot be read, KEY_MISMATCH if what
-    it says is not so; either names the certificate, which may exist, as far as the answer does."""
+def _created(operation: str, answer: dict[str, Any]) -> tuple[Created, bytes]:
+    """The answer of a Create, checked, and the public key id of its certificate. Raises IssuerError: UNKNOWN if it
+    cannot be read, KEY_MISMATCH if what it says is not so; either names the certificate, which may exist, as far as the
+    answer does, and the attempt keeps that text (store/inventory.py)."""
     named = answer.get("certificateId")
     try:
         arn, pem = answer["certificateArn"], answer["certificatePem"]
@@ -122,9 +142,7 @@ def _created(operation: str, answer: dict[str, Any], key_id: bytes) -> Created:
     digest = hashlib.sha256(cert_der).digest()
     if digest.hex() != named:
         raise _mismatch(operation, named, "the id is not the SHA-256 of the certificate")
-    if cert_key_id != key_id:
-        raise _mismatch(operation, named, "it is for another key than the CSR's")
-    return Created(digest, arn, cert_der)
+    return Created(digest, arn, cert_der), cert_key_id
 
 
 def _mismatch(operation: str, named: str, what: str) -> IssuerError:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -91,6 +92,22 @@ def to_pkcs8(key_der: Secret) -> Secret:
     # Made here or by AWS, and proven to be the certificate's: to test an RSA key's primes once more takes 34 ms.
     key = load_der_private_key(key_der.reveal(), None, unsafe_skip_rsa_key_validation=True)
     return Secret(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def rsa_key_id(key_der: Secret) -> bytes:
+    """The public key id of an RSA key in PKCS#1 DER, which has signed what its public key verifies. Raises ValueError.
+
+    A signature takes 1 ms, the library's own test of an RSA key 34.
+    """
+    try:
+        key = load_der_private_key(key_der.reveal(), None, unsafe_skip_rsa_key_validation=True)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise TypeError("of another type")
+        scheme = PKCS1v15(), SHA256()
+        key.public_key().verify(key.sign(b"proof", *scheme), b"proof", *scheme)
+    except Exception as error:  # what the library raises on a stranger's bytes has no common root
+        raise ValueError(f"no RSA key: {type(error).__name__}") from None
+    return hashlib.sha256(_spki(key.public_key())).digest()
 
 
 def csr_key_id(csr_der: bytes) -> bytes:

@@ -17,6 +17,7 @@ from cvmd.model import (
     DescribedCertificate,
     KeySource,
     KnownCertificate,
+    Outcome,
     Reason,
     State,
 )
@@ -76,6 +77,13 @@ _IN_AN_ATTEMPT = exists().where(
     attempts.c.opened_us - _CLOCKS_US <= _CREATED_US,
     func.coalesce(attempts.c.closed_us, NOW) + _CLOCKS_US >= _CREATED_US,
 )
+_LONGEST_LEASE_US: Final = 3600 * US
+"""The upper bound of `worker.lease_s`: an attempt's call is sent no later than that after it was opened."""
+# As _IN_AN_ATTEMPT, for reading the attempts of that time by their index.
+_MEANWHILE = and_(
+    attempts.c.opened_us.between(_CREATED_US - (_LONGEST_LEASE_US + _CLOCKS_US), _CREATED_US + _CLOCKS_US),
+    func.coalesce(attempts.c.closed_us, NOW) + _CLOCKS_US >= _CREATED_US,
+)
 _OURS = (
     select(
         issuances.c.id,
@@ -89,6 +97,28 @@ _OURS = (
 )
 _BY_UID = _OURS.where(issuances.c.uid == given("named"))
 _BY_KEY = _OURS.where(issuances.c.public_key_id == given("key"))
+# What came back was not to be used, but it named the certificate: so the attempt's detail does.
+_BY_ANSWER = (
+    select(issuances.c.id, issuances.c.device_id, devices.c.serial, issuances.c.attempt_open)
+    .join_from(attempts, issuances, issuances.c.id == attempts.c.issuance_id)
+    .join(devices, devices.c.id == issuances.c.device_id)
+    .where(
+        attempts.c.outcome.in_((Outcome.REFUSED, Outcome.UNKNOWN)),
+        _MEANWHILE,
+        attempts.c.detail.contains(given("name", type_=String)),
+    )
+)
+_ATTEMPTED = (
+    select(accounts.c.exclusive, attempts.c.outcome == Outcome.OPEN)
+    .join_from(attempts, issuances, issuances.c.id == attempts.c.issuance_id)
+    .join(accounts, accounts.c.id == issuances.c.account_id)
+    .where(
+        attempts.c.outcome.in_((Outcome.OPEN, Outcome.UNKNOWN)),
+        _MEANWHILE,
+        issuances.c.key_source == KeySource.AWS_RSA2048,
+        issuances.c.account_id == given("account"),
+    )
+)
 
 
 @cache
@@ -172,16 +202,28 @@ class Inventory:
         return {row[0]: _known_certificate(*row) for row in found}
 
     def attribute(self, found: DescribedCertificate, uid: bytes | None) -> Attribution | None:
-        """Whose it is by its key, or by the issuance uid that its subject names; None: not provably ours."""
-        made_us = us(found.created_s)
+        """Whose it is by its key, by the issuance uid that its subject names, or by the answer of an attempt; None: not
+        provably ours."""
+        made_us, name = us(found.created_s), found.certificate_id.hex()
         named = () if uid is None else self._database.statement(lambda t: t.rows(_BY_UID, named=uid, made_us=made_us))
         keyed = self._database.statement(lambda t: t.rows(_BY_KEY, key=found.public_key_id, made_us=made_us))
-        ours = [*named, *(it for it in keyed if it[4])]
+        told = self._database.statement(lambda t: t.rows(_BY_ANSWER, name=name, made_us=made_us))
+        ours = [*named, *(it for it in keyed if it[4]), *told]
         in_flight = any(it[3] for it in ours)
         if ours:
             issuance_id, device_id, serial = ours[0][:3]
             return Attribution(issuance_id, device_id, serial, "attempt", in_flight)
         return None if uid is None else Attribution(None, None, None, "subject", in_flight)
+
+    def attempted(self, account_id: int, created_s: float) -> Attribution | None:
+        """Of what nobody else claims and nothing is attached to: whether an attempt of then, whose key AWS was to make,
+        may have left it (invariant 5)."""
+        made_us = us(created_s)
+        found = self._database.statement(lambda t: t.rows(_ATTEMPTED, account=account_id, made_us=made_us))
+        if not found:
+            return None
+        proof = "account" if found[0][0] else "time"
+        return Attribution(None, None, None, proof, in_flight=any(is_open for _, is_open in found))
 
     def device_of_thing(self, account_id: int, things: Sequence[str]) -> Attribution | None:
         """The device that one of these things is mapped to, or that it is one of several. None: none of ours."""

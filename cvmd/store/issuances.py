@@ -44,6 +44,7 @@ _CREATED = change(
     root_ca_der=given("root_ca"),
     updated_us=NOW,
 )
+_CREATED_WITH_KEY = _CREATED.values(sealed_escrow=given("escrow"))
 _ADD_CERTIFICATE = insert(certificates).values(
     certificate_id=given("digest"),
     account_id=given("account"),
@@ -125,15 +126,26 @@ class WorkerSteps(AttemptSteps):
         return self.single(issuance, _TAKE, values, lambda _state, holder: holder == claim.id)
 
     def record_created(
-        self, issuance: Issuance, claim: Claim, created: Created, *, endpoint: str, root_ca_der: bytes
+        self,
+        issuance: Issuance,
+        claim: Claim,
+        created: Created,
+        *,
+        endpoint: str,
+        root_ca_der: bytes,
+        sealed_escrow: bytes | None = None,
     ) -> bool:
-        """intent → created: certificates row, attempt done, bundle frozen, in one transaction."""
+        """intent → created: certificates row, attempt done, bundle frozen, in one transaction; with it the escrow of a
+        key that AWS made."""
         digest = created.certificate_id
+        values: dict[str, Any] = {"my_claim": claim.id, "digest": digest, "host": endpoint, "root_ca": root_ca_der}
+        recording = _CREATED
+        if sealed_escrow is not None:
+            recording = _CREATED_WITH_KEY
+            values["escrow"] = sealed_escrow
 
         def work(t: Transaction) -> bool:
-            if not t.change(
-                _CREATED, issuance=issuance.id, my_claim=claim.id, digest=digest, host=endpoint, root_ca=root_ca_der
-            ):
+            if not t.change(recording, issuance=issuance.id, **values):
                 return False
             t.change(_ADD_CERTIFICATE, **_certificate(issuance, created))
             end_attempt(t, issuance, Outcome.DONE, "")

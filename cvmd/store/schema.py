@@ -191,6 +191,7 @@ attempts = _table(
     _time("opened", nullable=False),
     _time("closed"),
     UniqueConstraint("issuance_id", "number"),
+    Index(None, "outcome", "opened_us"),
 )
 
 certificates = _table(

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 import pytest
 from node import start_server
 from rest import check_reconciled
-from rig import Case, End, Everywhere, Print, Rig
+from rig import Case, End, Everywhere, Rig
 
 from tools.mariadb import MariaDB
 
@@ -62,9 +62,3 @@ def everywhere(rigs: Sequence[Rig], mariadb: MariaDB) -> Everywhere:
         return ends
 
     return run
-
-
-@pytest.fixture
-def counts(record_property: Callable[[str, object], None]) -> Print:
-    """`counts(table)`: printed at the end of the whole run, whichever worker this is."""
-    return lambda table: record_property("counts", table)

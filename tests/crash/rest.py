@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rig import CREATE, Device, Rig
+from harness import creates
+from rig import Device, Rig
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Account:
 
     def _counted(self) -> tuple[int, int]:
         [attempts] = self._rig.rows("SELECT COUNT(*) AS number FROM attempts")
-        return self._rig.aws.calls(CREATE), attempts["number"]
+        return creates(self._rig.aws), attempts["number"]
 
     def at_rest(self, *devices: Device) -> Rest:
         """Of these devices, each done: invariants 1 to 6, as far as rows and AWS show them."""

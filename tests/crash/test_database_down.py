@@ -9,8 +9,8 @@ from pathlib import Path
 import pymysql
 import pytest
 from node import start_server
-from rest import CREATE, Account, check_reconciled
-from rig import Device, Print, Rig, wait_until
+from rest import Account, check_reconciled
+from rig import CREATE, Device, Print, Rig, wait_until
 from sqlalchemy import make_url
 
 from tools.mariadb import MariaDB, private_mariadb

@@ -8,7 +8,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from cvmd.errors import IssuerFault
 from cvmd.issuance import BACKOFF_S, MAX_UNKNOWN_ATTEMPTS
-from cvmd.model import US, CertificateStatus, Fault, Issuance, KeySource, Outcome, Reason, State
+from cvmd.model import (
+    US,
+    Account,
+    CertificateStatus,
+    Created,
+    Fault,
+    Issuance,
+    KeySource,
+    Outcome,
+    Reason,
+    Secret,
+    State,
+)
 from cvmd.ports import StoreDown
 from cvmd.store.products import ProductRules
 from tests.cvmd.conftest import Bench, an_error
@@ -75,6 +87,57 @@ def test_a_device_s_own_csr_is_sent_as_it_is_and_nothing_is_escrowed(bench: Benc
     row = bench.carry(bench.scene.queued(csr_der=b"its csr", public_key_id=b"k" * 32))
     assert asked == [b"its csr"]
     assert (row.state, row.sealed_escrow) == (State.OFFERED, None)
+
+
+@pytest.fixture
+def by_aws(bench: Bench) -> list[Created]:
+    """The product's keys are AWS's; what was created."""
+    bench.scene.admin.set_product("sensor", ProductRules(key_source=KeySource.AWS_RSA2048))
+    made: list[Created] = []
+    create = bench.plain.create_with_key
+
+    def noted(account: Account) -> Created:
+        made.append(create(account))
+        return made[-1]
+
+    bench.plain.create_with_key = noted
+    return made
+
+
+def escrowed(bench: Bench, row: Issuance) -> Secret:
+    assert row.sealed_escrow is not None
+    return bench.sealer.unseal(row.sealed_escrow, table="issuances", column="sealed_escrow", row=row.uid)
+
+
+def test_inv4_a_key_that_aws_made_is_escrowed_with_the_certificate(bench: Bench, by_aws: list[Created]) -> None:
+    queued = bench.scene.queued()
+    before: list[Issuance] = []
+    bench.issuer.first["create_with_key"] = lambda _account: before.append(bench.scene.now(queued.serial))
+    row = bench.carry(queued)
+    (asked,) = before
+    assert (asked.state, asked.attempt_open, asked.csr_der, asked.sealed_escrow) == (State.INTENT, True, None, None)
+    assert (row.state, row.csr_der, row.public_key_id) == (State.OFFERED, None, None)
+    assert (row.certificate_id, escrowed(bench, row)) == (by_aws[0].certificate_id, by_aws[0].key_der)
+    assert "create" not in bench.log
+
+
+def test_inv5_of_a_lost_answer_nothing_is_kept_and_the_next_one_is_whole(bench: Bench, by_aws: list[Created]) -> None:
+    bench.issuer.raises("create_with_key", an_error(IssuerFault.UNKNOWN))
+    waiting = bench.carry(bench.scene.queued())
+    assert (waiting.state, waiting.sealed_escrow, waiting.unknown_attempts) == (State.INTENT, None, 1)
+    row = bench.carry_later(waiting)
+    assert (row.state, escrowed(bench, row)) == (State.OFFERED, by_aws[0].key_der)
+    assert bench.scene.outcomes(row.serial) == [Outcome.UNKNOWN, Outcome.DONE]
+
+
+def test_inv5_a_certificate_of_aws_s_key_whose_claim_was_lost_is_disposed_of(
+    bench: Bench, by_aws: list[Created]
+) -> None:
+    queued = bench.scene.queued()
+    bench.issuer.first["create_with_key"] = lambda *_: bench.scene.sql("UPDATE issuances SET claim = x'00'")
+    row = bench.carry(queued)
+    assert (row.state, row.sealed_escrow) == (State.INTENT, None)
+    assert [it.certificate_id for it in bench.scene.store.retiring(9)] == [by_aws[0].certificate_id]
 
 
 def test_the_endpoint_is_asked_once_for_all_workers(bench: Bench) -> None:

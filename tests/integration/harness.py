@@ -14,14 +14,21 @@ from cvmd.sealing import Sealer, load_master_key
 from cvmd.store import AdminStore, Database, Trail
 from cvmd.store.accounts import AccountRules
 from cvmd.store.admin import NewDevice
+from tools.awsiot import Control
 from tools.client import MemoryFlash, Options, Result, vend
 from tools.stack import READY_WITHIN_S, Stack
 
 MakeStack = Callable[..., Stack]
 
 
-KEY_SOURCES = {"ec": "ec-p256", "csr": "device-csr", "rsa": "rsa2048"}
+KEY_SOURCES = {"ec": "ec-p256", "csr": "device-csr", "rsa": "rsa2048", "aws": "aws-rsa2048"}
 """By product."""
+CREATES = ("CreateCertificateFromCsr", "CreateKeysAndCertificate")
+
+
+def creates(aws: Control) -> int:
+    """How many certificates it was asked for, by either call."""
+    return sum(aws.calls(each) for each in CREATES)
 
 
 def with_products(stack: Stack) -> Stack:
@@ -41,11 +48,11 @@ Fleet = Iterable[tuple[str, bytes, str, str, str]]
 
 
 def seed(stack: Stack, fleet: Fleet) -> None:
-    """(serial, token, thing, policy, product) of many, at AWS and in the database, and a quota that lets them by."""
+    """(serial, token, thing, policy, product) of many, at AWS and in rows; the account is cvmd's, its quota wide."""
     sealer = Sealer(load_master_key(stack.directory / "master.key"))
     database = Database(stack.database_url)
     store = AdminStore(database, Trail(sealer.audit_mac, "test"))
-    store.set_account("default", AccountRules(creates_per_s=1000))
+    store.set_account("default", AccountRules(creates_per_s=1000, exclusive=True))
     by_product: dict[str, list[NewDevice]] = {}
     for serial, token, thing, policy, product in fleet:
         row = serial.encode()

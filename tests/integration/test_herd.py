@@ -5,10 +5,11 @@ import json
 import secrets
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import KEY_SOURCES, MakeStack, rows, seed, with_products
+from harness import CREATES, KEY_SOURCES, MakeStack, rows, seed, with_products
 
 from tools.mariadb import MariaDB
 from tools.stack import Stack
@@ -42,13 +43,20 @@ def herd(stack: Stack, directory: Path, devices: int) -> dict[str, object]:
 
 @pytest.mark.parametrize("devices", [500, pytest.param(1000, marks=pytest.mark.full)])
 def test_inv1_a_herd_of_all_key_sources_and_both_suites(
-    make_stack: MakeStack, mariadb: MariaDB, mariadb_url: str, tmp_path: Path, devices: int
+    make_stack: MakeStack,
+    mariadb: MariaDB,
+    mariadb_url: str,
+    tmp_path: Path,
+    counts: Callable[[str], None],
+    devices: int,
 ) -> None:
     stack = with_products(make_stack(database_url=mariadb_url))
     summary = herd(stack, tmp_path, devices)
     assert (summary["vends"], summary["gave_up"], summary["mixed"]) == (devices, [], [])
     assert summary["unanswered"] == 0, summary["failures"]
-    assert stack.aws.calls("CreateCertificateFromCsr") == devices
+    by_call = {each: stack.aws.calls(each) for each in CREATES}
+    assert by_call == {"CreateCertificateFromCsr": devices * 3 // 4, "CreateKeysAndCertificate": devices // 4}
+    counts(f"{devices} devices, {AT_ONCE} at once, all key sources, both suites: {by_call}, 0 mixed, 0 unanswered")
     made = stack.aws.state()["certificates"]
     at_aws = {(each["id"], each["status"], *each["things"], *each["policies"]) for each in made}
     recorded = rows(

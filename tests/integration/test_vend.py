@@ -1,11 +1,12 @@
 """One device against the whole daemon: what it ends with, what it costs at AWS, what a cut or a lie changes."""
 
+import base64
 import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness import KEY_SOURCES, MakeStack, device, openssl, vend_in_memory, wait_for_line, with_products
+from harness import KEY_SOURCES, MakeStack, creates, device, openssl, vend_in_memory, wait_for_line, with_products
 
 from protocol.constants import Suite
 from tools.client import Cut, DirectoryFlash, Done, Exit, MemoryFlash, Refused, vend
@@ -33,7 +34,7 @@ def test_inv3_active_only_after_the_ack(stack: Stack, tmp_path: Path, suite: Sui
     assert result.meta is not None
     [after] = [each for each in stack.aws.state()["certificates"] if each["things"] == ["thing-SN-1"]]
     assert (after["id"], after["status"]) == (before["id"], "ACTIVE")
-    assert stack.aws.calls("CreateCertificateFromCsr") == 2  # one a device
+    assert creates(stack.aws) == 2  # one a device
     out = tmp_path / "device"
     cert_der = (out / "cert.der").read_bytes()
     assert hashlib.sha256(cert_der).hexdigest() == result.meta.certificate_id == after["id"]
@@ -107,16 +108,27 @@ def test_inv8_unknown_serial_wrong_token_and_disabled_device_are_one_answer(stac
     assert vend_in_memory(disabled)[0].exit_code is Exit.DONE
 
 
-def test_inv6_nothing_secret_is_logged(make_stack: MakeStack, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("product", "secret_part"),
+    [
+        ("ec", slice(7, 39)),  # SEC1: SEQUENCE, version, OCTET STRING of 32
+        ("rsa", slice(675, 717)),  # PKCS#1: of the primes, in one line of PEM
+        ("aws", slice(675, 717)),
+    ],
+)
+def test_inv6_nothing_secret_is_logged(make_stack: MakeStack, tmp_path: Path, product: str, secret_part: slice) -> None:
     stack = with_products(make_stack(log__level="debug"))
-    options = device(stack, "SN-1")
+    options = device(stack, "SN-1", product)
     flash = DirectoryFlash(tmp_path / "device")
     vend(options, flash)
     key = (tmp_path / "device" / "key.der").read_bytes()
-    scalar = key[7:39]  # SEC1: SEQUENCE, version, OCTET STRING of 32
+    part = key[secret_part]
+    # In base64, as PEM and JSON have it.
+    whole_groups = slice(secret_part.start // 3 * 4 + 4, secret_part.stop // 3 * 4)
     assert stack.daemon is not None
     text = stack.daemon.log.read_bytes()
-    for secret in (options.token, scalar):
+    for secret in (options.token, part):
         assert secret not in text
         assert secret.hex().encode() not in text
+    assert base64.b64encode(key)[whole_groups] not in text
     assert b"PRIVATE KEY" not in text

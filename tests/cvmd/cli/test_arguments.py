@@ -24,7 +24,7 @@ TAKEN = [
     (arguments.reissue_limit, "0", 0),
     (arguments.reissue_limit, "3", 3),
     (arguments.reissue_limit, "unlimited", None),
-    (arguments.offered(KeySource, [KeySource.EC_P256]), "ec-p256", KeySource.EC_P256),
+    (arguments.one_of(KeySource), "ec-p256", KeySource.EC_P256),
 ]
 
 REFUSED = [
@@ -48,8 +48,7 @@ REFUSED = [
     (arguments.reissue_limit, "-1", "unlimited"),
     (arguments.reissue_limit, "1000001", "unlimited"),
     (arguments.reissue_limit, "none", "unlimited"),
-    (arguments.offered(KeySource, [KeySource.EC_P256]), "rsa2048", "not offered by this version of cvmd"),
-    (arguments.offered(KeySource, [KeySource.EC_P256]), "ec-p384", "is unknown; offered: ec-p256"),
+    (arguments.one_of(KeySource), "ec-p384", "is unknown; it is one of ec-p256, rsa2048, "),
 ]
 
 

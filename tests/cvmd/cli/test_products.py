@@ -203,11 +203,11 @@ def test_what_cannot_be_done_is_code_1(admin: Cli, arguments: tuple[str, ...], p
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("--auth", "password"), "'password' is unknown; offered: token, derived, serial"),
+        (("--auth", "password"), "'password' is unknown; it is one of token, derived, serial"),
         (("--auth", "serial", "--source-networks", "10.1.0.0/8"), "10.0.0.0/8 is one"),
         (("--auth", "serial", "--window", "31d"), "from 0s to 2592000s"),
         (("--auth", "derived", "--key-out", "a", "--key-file", "b"), "not allowed with argument"),
-        (("--key-source", "aws-rsa2048"), "not offered by this version of cvmd; offered: ec-p256, rsa2048, device-csr"),
+        (("--key-source", "rsa4096"), "'rsa4096' is unknown; it is one of ec-p256, rsa2048, device-csr, aws-rsa2048"),
         (("--grace", "1w"), "write 90s, 15m, 12h or 7d"),
         (("--connect-after", "65536"), "from 0s to 65535s"),
         (("--offer-lifetime", "1s"), "from 60s"),

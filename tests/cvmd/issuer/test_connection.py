@@ -34,4 +34,4 @@ def test_the_iam_policy_allows_what_is_called_and_no_more() -> None:
     }
     allowed = set(actions())
     assert called == allowed
-    assert len(called) == 14
+    assert len(called) == 15

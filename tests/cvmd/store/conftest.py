@@ -207,7 +207,7 @@ def _empty(database: Database) -> None:
             if table.name not in ("deployment", "accounts"):
                 connection.execute(table.delete())
         connection.exec_driver_sql("DELETE FROM accounts WHERE id <> 1")
-        connection.exec_driver_sql("UPDATE accounts SET region = NULL, data_endpoint = NULL")
+        connection.exec_driver_sql("UPDATE accounts SET region = NULL, data_endpoint = NULL, exclusive = 0")
         connection.exec_driver_sql("UPDATE deployment SET key_check = NULL")
         connection.exec_driver_sql("INSERT INTO pace (account_id, operation, tat_us) VALUES (1, 'create', 0)")
 

@@ -161,6 +161,58 @@ def test_a_device_s_own_key_is_proof_about_the_time_of_an_attempt(scene: Scene, 
     assert (found is not None) is ours
 
 
+@pytest.mark.parametrize("outcome", ["refused", "unknown"])
+def test_inv5_so_is_the_attempt_whose_answer_named_it(scene: Scene, outcome: str) -> None:
+    row = scene.intent()
+    found = described()
+    detail = f"CreateKeysAndCertificate: UnbelievableAnswer: certificate {found.certificate_id.hex()}: no key"
+    scene.sql(f"UPDATE attempts SET closed_us = opened_us, outcome = '{outcome}', detail = '{detail}'")
+    scene.sql("UPDATE issuances SET attempt_open = 0")
+    ((opened_us,),) = scene.sql("SELECT opened_us FROM attempts")
+    expected = Attribution(row.id, row.device_id, row.serial, "attempt", in_flight=False)
+    assert scene.store.attribute(replace(found, created_s=opened_us / US), None) == expected
+    assert scene.store.attribute(described(made_us=opened_us), None) is None
+    assert scene.store.attribute(found, None) is None, "made at another time"
+
+
+@pytest.mark.parametrize(("exclusive", "proof"), [(0, "time"), (1, "account")])
+def test_inv5_what_an_attempt_of_aws_s_key_may_have_left(scene: Scene, exclusive: int, proof: str) -> None:
+    scene.intent()
+    scene.sql(f"UPDATE accounts SET exclusive = {exclusive}")
+    scene.sql("UPDATE issuances SET key_source = 'aws-rsa2048'")
+    ((opened_us,),) = scene.sql("SELECT opened_us FROM attempts")
+    created_s = opened_us / US
+    expected = Attribution(None, None, None, proof, in_flight=True)
+    assert scene.store.attempted(1, created_s) == expected
+    scene.sql("UPDATE attempts SET closed_us = opened_us, outcome = 'unknown'")
+    assert scene.store.attempted(1, created_s) == replace(expected, in_flight=False)
+    for off_s, found in ((-200, True), (-400, False), (200, True), (400, False)):
+        assert (scene.store.attempted(1, created_s + off_s) is not None) is found
+    assert scene.store.attempted(2, created_s) is None, "another account's"
+    # One that no attempt can have made, since it took so long that its lease was over.
+    scene.sql(f"UPDATE attempts SET closed_us = opened_us + {7200 * US}")
+    assert scene.store.attempted(1, created_s + 3600) is not None
+    assert scene.store.attempted(1, created_s + 4000) is None
+
+
+@pytest.mark.parametrize("outcome", ["done", "refused"])
+def test_an_attempt_whose_end_is_known_has_left_nothing(scene: Scene, outcome: str) -> None:
+    scene.intent()
+    scene.sql("UPDATE issuances SET key_source = 'aws-rsa2048'")
+    scene.sql(f"UPDATE attempts SET closed_us = opened_us, outcome = '{outcome}'")
+    ((opened_us,),) = scene.sql("SELECT opened_us FROM attempts")
+    assert scene.store.attempted(1, opened_us / US) is None
+
+
+@pytest.mark.parametrize("key_source", ["ec-p256", "rsa2048", "device-csr"])
+def test_a_key_that_is_known_leaves_nothing_to_guess(scene: Scene, key_source: str) -> None:
+    scene.intent()
+    scene.sql(f"UPDATE issuances SET key_source = '{key_source}'")
+    scene.sql("UPDATE attempts SET closed_us = opened_us, outcome = 'unknown'")
+    ((opened_us,),) = scene.sql("SELECT opened_us FROM attempts")
+    assert scene.store.attempted(1, opened_us / US) is None
+
+
 def test_the_device_of_a_thing(scene: Scene) -> None:
     scene.device(b"only")
     found = scene.store.device_of_thing(1, ["elsewhere", "thing"])

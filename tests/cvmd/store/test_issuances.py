@@ -57,6 +57,21 @@ def test_created_is_committed_with_certificate_attempt_and_bundle(scene: Scene) 
     assert scene.outcomes(issuance.serial) == [Outcome.DONE]
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_inv4_the_key_that_aws_made_comes_with_it_once(scene: Scene, lost: int) -> None:
+    claim = a_claim()
+    issuance = scene.queued()
+    assert scene.store.open_attempt(issuance, claim, key=None, sealed_escrow=None)
+    issuance = scene.now(issuance.serial)
+    assert issuance.sealed_escrow is None
+    bundle = {"endpoint": ENDPOINT, "root_ca_der": ROOT_CA, "sealed_escrow": b"sealed key"}
+    scene.database.lose = lost
+    assert scene.store.record_created(issuance, claim, a_certificate(), **bundle)
+    assert scene.now(issuance.serial).sealed_escrow == b"sealed key"
+    assert not scene.store.record_created(issuance, claim, a_certificate(), **bundle | {"sealed_escrow": b"another"})
+    assert scene.now(issuance.serial).sealed_escrow == b"sealed key"
+
+
 def test_an_issuance_without_certificate_has_none(scene: Scene) -> None:
     assert scene.store.certificate_of(scene.intent()) is None
 

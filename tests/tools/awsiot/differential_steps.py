@@ -96,6 +96,24 @@ def certificates(world: World) -> None:
     }
 
 
+def keys(world: World) -> None:
+    made, again = world.create(), world.create()
+    pair = made["keyPair"]
+    private = serialization.load_pem_private_key(pair["PrivateKey"].encode(), None)
+    public = serialization.load_pem_public_key(pair["PublicKey"].encode())
+    world.seen |= {
+        "keys: the private one is written as": pair["PrivateKey"].splitlines()[0],
+        "keys: the public one is written as": pair["PublicKey"].splitlines()[0],
+        "keys: bits": private.key_size,
+        "keys: the two belong together": private.public_key() == public,
+        "keys: another each time": pair["PrivateKey"] != again["keyPair"]["PrivateKey"],
+        "keys: setAsActive=False": world.status(made["certificateId"]),
+    }
+    for what, active in (("setAsActive=True", {"setAsActive": True}), ("setAsActive left out", {})):
+        asked = world.iot.create_keys_and_certificate(**active)
+        world.seen[f"keys: {what}"] = world.status(asked["certificateId"])
+
+
 def signed_by_itself(certificate: x509.Certificate) -> bool:
     key = certificate.public_key()
     try:
@@ -283,7 +301,7 @@ def quotas(world: World) -> None:
     world.seen["limits: forty creates at once are throttled"] = "ThrottlingException" in outcomes
 
 
-PLAIN = (csrs, certificates, updates, deletes, attachments, registry, pages, limits, unsigned)
+PLAIN = (csrs, certificates, keys, updates, deletes, attachments, registry, pages, limits, unsigned)
 # Each step starts from nothing. What AWS always has and the stand-in on demand is asked for here.
 STEPS: dict[Callable[[World], None], Settings] = {
     **dict.fromkeys(PLAIN, Settings()),

@@ -191,6 +191,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("issuance_id", "number", name="uq_attempts_issuance_id_number"),
     )
+    op.create_index("ix_attempts_outcome_opened_us", "attempts", ["outcome", "opened_us"])
     _create(
         "certificates",
         sa.Column("id", BIG, autoincrement=True),
