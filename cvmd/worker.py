@@ -278,8 +278,8 @@ class Worker:
             sealed_escrow=self._sealed(issuance, created.key_der),
         )  # fmt: skip
         if not self._keep(issuance, hold, created, record):
-            lost = "issuance %d: its claim was lost during Create; certificate %s is disposed of"
-            log.error(lost, issuance.id, created.certificate_id.hex())
+            named = created.certificate_id.hex()
+            log.error("issuance %d: its claim was lost during Create; %s is disposed of", issuance.id, named)
             self._keep(issuance, hold, created, partial(self._store.record_loser, issuance, created))
             return None
         return replace(issuance, state=State.CREATED, certificate_id=created.certificate_id, attempt_open=False), hold
