@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import hypothesis
 import pytest
 
+from cvmd.issuer.permissions import iam_policy
 from tools.awsiot import Control, Settings, run_in_thread
 from tools.mariadb import MariaDB, private_mariadb
 
@@ -63,6 +64,6 @@ def mariadb_url(mariadb: MariaDB) -> Iterator[str]:
 
 @pytest.fixture
 def standin() -> Iterator[Control]:
-    """An AWS IoT of the test's own, in a thread; `standin.url` is the endpoint."""
-    with run_in_thread(Settings(ca_key="ec")) as control:
+    """An AWS IoT of the test's own, in a thread, under the policy that we ship; `standin.url` is the endpoint."""
+    with run_in_thread(Settings(ca_key="ec", iam_policy=iam_policy("aws"))) as control:
         yield control

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from signal import SIGTERM, Signals
 from types import TracebackType
@@ -127,9 +128,11 @@ class Stack:
     # The stand-in.
 
     def start_standin(self) -> None:
-        """Start AWS's stand-in; `aws` drives it."""
-        state = self.directory / "awsiot"
-        command = [sys.executable, "-m", "tools.awsiot", "--state-dir", str(state), *self._standin_options]
+        """Start AWS's stand-in, which allows what cvmd's own IAM policy allows; `aws` drives it."""
+        state, policy = self.directory / "awsiot", self.directory / "iam-policy.json"
+        policy.write_text(_iam_policy())
+        options = ["--state-dir", str(state), "--iam-policy", str(policy), *self._standin_options]
+        command = [sys.executable, "-m", "tools.awsiot", *options]
         self.standin = Process(command, self.directory / "awsiot.log")
         answer = json.loads(self.standin.first_line())
         self.aws_url: str = answer["url"]
@@ -239,6 +242,15 @@ class Stack:
             "--token-out", str(token_file),
         )  # fmt: skip
         return token_file
+
+
+@cache
+def _iam_policy() -> str:
+    """As an operator gets it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cvmd", "accounts", "policy"], capture_output=True, text=True, check=True
+    )
+    return done.stdout
 
 
 def _without_password(url: str) -> tuple[str, str]:

@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
             access_keys=frozenset(options.access_key) or None,
             session_s=options.session,
             external_id=options.external_id,
+            iam_policy=json.loads(options.iam_policy.read_text()) if options.iam_policy else None,
+            clock_s=options.clock,
         )
         try:
             asyncio.run(_serve(settings, options.broker_cert))
@@ -74,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--lag", type=float, default=0.0, metavar="SECONDS", help="how long attach and detach go unseen (0)")
     add("--access-key", action="append", default=[], metavar="ID", help="take this key id only (repeatable)")
     add("--session", type=float, metavar="SECONDS", help="how long AssumeRole's credentials last (as asked)")
+    add("--iam-policy", type=Path, metavar="FILE", help="refuse what this IAM policy does not allow")
+    add("--clock", type=float, default=0.0, metavar="SECONDS", help="how far its clock is ahead (0)")
     add("--external-id", metavar="ID", help="what AssumeRole must say (nothing)")
     add(
         "--broker-cert",

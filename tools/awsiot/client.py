@@ -52,6 +52,10 @@ class Control:
     def clear_faults(self) -> None:
         self._json("DELETE", "faults")
 
+    def allow(self, document: object) -> None:
+        """Judge every call from now on by this IAM policy; None: allow all."""
+        self._json("POST", "iam", document)
+
     def ca_pem(self) -> bytes:
         return self._call("GET", "ca.pem", None)
 

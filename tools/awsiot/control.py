@@ -65,6 +65,11 @@ def _clear_faults(standin: "StandIn", _: object) -> object:
     return {}
 
 
+def _allow(standin: "StandIn", document: object) -> object:
+    standin.allow(document)
+    return {}
+
+
 def _list_of(kind: type, value: object) -> list[Any]:
     if not isinstance(value, list) or not all(isinstance(each, kind) for each in value):
         raise ValueError(f"the body must be a JSON list, each entry a {kind.__name__}")
@@ -79,4 +84,5 @@ _ACTIONS: dict[tuple[str, str], Callable[["StandIn", object], object]] = {
     ("POST", "policies"): _seed_policies,
     ("POST", "faults"): _add_faults,
     ("DELETE", "faults"): _clear_faults,
+    ("POST", "iam"): _allow,
 }

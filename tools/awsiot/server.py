@@ -2,10 +2,13 @@
 
 import functools
 import inspect
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -17,6 +20,7 @@ from tools.awsiot.control import CONTROL, answer_control
 from tools.awsiot.errors import ServiceError
 from tools.awsiot.faults import Faults
 from tools.awsiot.gate import Gate
+from tools.awsiot.iam import CALLER, Iam
 from tools.awsiot.model import Params, ServiceModel, json_object
 from tools.awsiot.names import Names
 from tools.awsiot.quotas import Quotas
@@ -30,7 +34,8 @@ _CLOSE_S = 1.0  # how long an answer that is being delayed may hold up the end
 class Settings:
     """How one stand-in is set up. `quotas` are calls a second by operation, none by default; `lag_s` is how
     long an attach or detach goes unseen; `access_keys` None takes every key id; `session_s` is how long the
-    credentials of AssumeRole last, None as long as was asked; `external_id`, if given, is what every role asks for."""
+    credentials of AssumeRole last, None as long as was asked; `external_id`, if given, is what every role asks
+    for; `iam_policy`, if given, allows what it allows and nothing else; `clock_s` is how far its clock is ahead."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -47,6 +52,8 @@ class Settings:
     access_keys: frozenset[str] | None = None
     session_s: float | None = None
     external_id: str | None = None
+    iam_policy: Mapping[str, Any] | None = None
+    clock_s: float = 0.0
 
     @property
     def ca_path(self) -> Path | None:
@@ -68,11 +75,19 @@ class StandIn:
 
     def reset(self) -> None:
         """Forget everything but the CA: certificates, things, policies, counters, faults, lent keys."""
-        self._gate = Gate(self._settings.access_keys)
+        self._gate = Gate(self._settings.access_keys, self._names.global_arn("iam", "user/stand-in"), self._clock)
         sts = StsOperations(self._names, self._gate, self._settings.session_s, self._settings.external_id)
         self.account = Account(self._names, self.authority, self.keys, sts, self._settings.lag_s)
         self.faults = Faults()
         self._quotas = Quotas(self._settings.quotas, self._settings.burst_s)
+        self.allow(self._settings.iam_policy)
+
+    def allow(self, document: object) -> None:
+        """Judge every call from now on by this IAM policy; None: allow all. Raises ValueError."""
+        self._iam = Iam(document, self._names)
+
+    def _clock(self) -> float:
+        return time.time() + self._settings.clock_s
 
     async def __aenter__(self) -> "StandIn":
         self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=_CLOSE_S)
@@ -96,11 +111,20 @@ class StandIn:
         name = "unknown"
         try:
             name, read = self._find(request, body)
-            self._gate.admit(request.headers.get("Authorization", ""), request.headers.get("X-Amz-Security-Token", ""))
+            CALLER.set(
+                self._gate.admit(
+                    request.headers.get("Authorization", ""),
+                    request.headers.get("X-Amz-Security-Token", ""),
+                    request.headers.get("X-Amz-Date", ""),
+                )
+            )
 
             async def perform() -> Members:
                 self._quotas.spend(name)
-                result = self.account.operation(name)(read())
+                params = read()
+                if request.path != _STS:
+                    self._iam.admit(name, params)
+                result = self.account.operation(name)(params)
                 return await result if inspect.isawaitable(result) else result  # type: ignore[no-any-return]  # JSON
 
             success = functools.partial(dialect.success, name)
@@ -111,6 +135,7 @@ class StandIn:
                 outcome, response = "ok", success(await perform())
         except ServiceError as error:
             outcome, response = error.code, dialect.failure(error)
+        response.headers["Date"] = formatdate(self._clock(), usegmt=True)
         self.account.counters[name][outcome] += 1
         return response
 

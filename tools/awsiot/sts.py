@@ -5,6 +5,7 @@ from typing import Any
 
 from tools.awsiot.errors import refusal
 from tools.awsiot.gate import Gate
+from tools.awsiot.iam import CALLER
 from tools.awsiot.model import Params
 from tools.awsiot.names import Names
 
@@ -27,10 +28,11 @@ class StsOperations:
             raise refusal("AccessDenied", f"not the ARN of a role of this account: {prefix}…")
         if self._external_id is not None and p.get("ExternalId") != self._external_id:
             what = f"is not authorized to perform: sts:AssumeRole on resource: {p['RoleArn']}"
-            raise refusal("AccessDenied", f"User: {self._names.global_arn('iam', 'user/stand-in')} {what}")
+            raise refusal("AccessDenied", f"User: {CALLER.get()} {what}")
         asked_s = p.get("DurationSeconds", _DEFAULT_S)
-        lent = self._gate.lend(asked_s if self._session_s is None else self._session_s)
         role, session = p["RoleArn"].rsplit("/", 1)[1], p["RoleSessionName"]
+        arn = self._names.global_arn("sts", f"assumed-role/{role}/{session}")
+        lent = self._gate.lend(arn, asked_s if self._session_s is None else self._session_s)
         return {
             "Credentials": {
                 "AccessKeyId": lent.access_key,
@@ -40,7 +42,7 @@ class StsOperations:
             },
             "AssumedRoleUser": {
                 "AssumedRoleId": f"AROASTANDIN:{session}",
-                "Arn": self._names.global_arn("sts", f"assumed-role/{role}/{session}"),
+                "Arn": arn,
             },
         }
 
@@ -48,5 +50,5 @@ class StsOperations:
         return {
             "UserId": "AIDASTANDIN",
             "Account": self._names.account_id,
-            "Arn": self._names.global_arn("iam", "user/stand-in"),
+            "Arn": CALLER.get(),
         }

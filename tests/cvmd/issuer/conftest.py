@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cvmd.issuer.aws_iot import AwsIot, AwsSettings
+from cvmd.issuer.permissions import iam_policy
 from cvmd.model import Account
 from tools.awsiot import Control, Settings, run_in_thread
 
@@ -33,7 +34,7 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def _running() -> Iterator[Control]:
-    with run_in_thread(Settings(ca_key="ec")) as standin:
+    with run_in_thread(Settings(ca_key="ec", iam_policy=iam_policy("aws"))) as standin:
         yield standin
 
 

@@ -64,12 +64,18 @@ def test_without_a_directory_nothing_is_left() -> None:
     assert not Path(line["ca"]).parent.exists()
 
 
-def test_options_reach_the_server(connect: Callable[..., IoTClient]) -> None:
-    with process("--ca-key", "ec", "--quotas", "aws", "--burst", "0", "--endpoint", "broker.test") as line:
+def test_options_reach_the_server(connect: Callable[..., IoTClient], tmp_path: Path) -> None:
+    policy = tmp_path / "policy.json"
+    allowed = {"Effect": "Allow", "Action": ["iot:Describe*", "iot:ListC*"], "Resource": "*"}
+    policy.write_text(json.dumps({"Statement": [allowed]}))
+    options = ("--endpoint", "broker.test", "--iam-policy", str(policy))
+    with process("--ca-key", "ec", "--quotas", "aws", "--burst", "0", *options) as line:
         iot = connect(line["url"])
         assert iot.describe_endpoint()["endpointAddress"] == "broker.test"
         with pytest.raises(iot.exceptions.ThrottlingException):
             any(iot.list_certificates() is None for _ in range(100))
+        with pytest.raises(iot.exceptions.ClientError, match="AccessDenied"):
+            iot.list_things()
 
 
 def test_a_broker_and_a_device_trust_each_other(connect: Callable[..., IoTClient], tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """AssumeRole at the stand-in, and what the credentials that it lends are good for."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import boto3
 import pytest
@@ -55,6 +57,8 @@ def test_lent_credentials_are_taken_and_altered_ones_are_not() -> None:
             altered = client_of("iot", standin.url, key, secret, wrong)
             assert code_of(altered.describe_endpoint) == ("UnrecognizedClientException", 403)
         assert standin.calls("AssumeRole", "ok") == 1
+        who = client_of("sts", standin.url, key, secret, token).get_caller_identity()["Arn"]
+        assert who == answer["AssumedRoleUser"]["Arn"]
         standin.reset()
         forgotten = client_of("iot", standin.url, key, secret, token)
         assert code_of(forgotten.describe_endpoint) == ("UnrecognizedClientException", 403)
@@ -69,16 +73,39 @@ def test_a_session_can_be_made_short() -> None:
 
 def test_credentials_expire_at_their_time() -> None:
     now = 1000.0
-    gate = Gate(access_keys=None, clock=lambda: now)
-    lent = gate.lend(60)
+    gate = Gate(access_keys=None, own_arn="arn:own", clock=lambda: now)
+    lent = gate.lend("arn:lent", 60)
     header = f"AWS4-HMAC-SHA256 Credential={lent.access_key}/20260101/us-east-1/iot/aws4_request, SignedHeaders=host"
     now = 1059.9
-    gate.admit(header, lent.token)
+    assert gate.admit(header, lent.token) == "arn:lent"
+    assert gate.admit(header.replace(lent.access_key, "AKIA"), "") == "arn:own"
     now = 1060.0
     with pytest.raises(ServiceError, match="ExpiredTokenException"):
         gate.admit(header, lent.token)
     assert lent.token not in repr(lent)
     assert lent.secret_key not in repr(lent)
+
+
+def test_a_role_can_ask_for_an_external_id() -> None:
+    with run_in_thread(Settings(ca_key="ec", external_id="fleet")) as standin:
+        sts = client_of("sts", standin.url)
+        for wrong in ({}, {"ExternalId": "other"}):
+            refused = code_of(lambda wrong=wrong: sts.assume_role(RoleArn=ROLE, RoleSessionName="cvmd", **wrong))
+            assert refused == ("AccessDenied", 403)
+        assert sts.assume_role(RoleArn=ROLE, RoleSessionName="cvmd", ExternalId="fleet")["Credentials"]
+
+
+@pytest.mark.parametrize(("clock_s", "word"), [(400, "expired"), (-400, "not yet current")])
+def test_a_clock_that_is_off_refuses_every_signature(clock_s: float, word: str) -> None:
+    with run_in_thread(Settings(ca_key="ec", clock_s=clock_s)) as standin:
+        for call in (
+            client_of("iot", standin.url).describe_endpoint,
+            client_of("sts", standin.url).get_caller_identity,
+        ):
+            with pytest.raises(ClientError, match=f"InvalidSignatureException.* Signature {word}") as caught:
+                call()
+        said = caught.value.response["ResponseMetadata"]["HTTPHeaders"]["date"]
+        assert abs(parsedate_to_datetime(said).timestamp() - time.time() - clock_s) < 200
 
 
 def test_sts_refuses_in_its_own_form(standin: Control) -> None:
