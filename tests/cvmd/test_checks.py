@@ -1,21 +1,19 @@
-"""A check says how it went."""
+"""A check has one of four words."""
 
 import pytest
 
-from cvmd import checks
-from cvmd.checks import Verdict
+from cvmd.checks import Check
 
 
 @pytest.mark.parametrize(
-    ("make", "verdict"),
+    ("passed", "to_do", "word"),
     [
-        (checks.passed, Verdict.PASSED),
-        (checks.warning, Verdict.WARNING),
-        (checks.failed, Verdict.FAILED),
-        (checks.unchecked, Verdict.UNCHECKED),
+        (True, "", "passed"),
+        (True, "mend it", "warning"),
+        (False, "mend it", "failed"),
+        (None, "", "not checked"),
+        (None, "ask again", "not checked"),
     ],
 )
-def test_each_verdict_has_its_word(make: object, verdict: Verdict) -> None:
-    assert callable(make)
-    check = make("clock", "it is right")
-    assert (check.name, check.verdict, check.says) == ("clock", verdict, "it is right")
+def test_a_check_says_how_it_ended(passed: bool | None, to_do: str, word: str) -> None:
+    assert Check("clock", passed, "detail", to_do).word == word
