@@ -48,7 +48,10 @@ Fleet = Iterable[tuple[str, bytes, str, str, str]]
 
 
 def seed(stack: Stack, fleet: Fleet) -> None:
-    """(serial, token, thing, policy, product) of many, at AWS and in rows; the account is cvmd's, its quota wide."""
+    """(serial, token, thing, policy, product) of many, at AWS and in rows; the account is cvmd's, its quota wide.
+
+    The token is empty where the product's auth is not `token`.
+    """
     sealer = Sealer(load_master_key(stack.directory / "master.key"))
     database = Database(stack.database_url)
     store = AdminStore(database, Trail(sealer.audit_mac, "test"))
@@ -56,7 +59,7 @@ def seed(stack: Stack, fleet: Fleet) -> None:
     by_product: dict[str, list[NewDevice]] = {}
     for serial, token, thing, policy, product in fleet:
         row = serial.encode()
-        sealed = sealer.seal(Secret(token), table="devices", column="sealed_token", row=row)
+        sealed = sealer.seal(Secret(token), table="devices", column="sealed_token", row=row) if token else b""
         by_product.setdefault(product, []).append(NewDevice(row, thing, policy, sealed))
     for product, devices in by_product.items():
         store.add_devices(product, devices)

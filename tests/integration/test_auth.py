@@ -18,7 +18,7 @@ def enrol(stack: Stack, serial: str, product: str) -> Options:
     stack.aws.seed_things([f"thing-{serial}"])
     stack.aws.seed_policies(["policy"])
     stack.cvmd("devices", "add", serial, "--product", product, "--thing", f"thing-{serial}", "--policy", "policy")
-    return caller(stack, serial, b"", product)
+    return caller(stack, serial, b"")
 
 
 def own_key(options: Options, suite: Suite = Suite.MAC) -> Options:
