@@ -7,7 +7,8 @@ from pathlib import Path
 
 from protocol.constants import DEFAULT_MAX_FRAME, DEFAULT_PORT, DEFAULT_TLS_PORT, TO_THE_END, Suite
 
-from .options import EXTRAS, KEY_FORMATS, KEY_SOURCES, Options, read_token
+from .keys import KEY_TYPES
+from .options import DEVICE_CSR, EXTRAS, KEY_FORMATS, KEY_SOURCES, Options, read_token
 
 _EXIT_CODES = """exit codes:
   0    done: certificate and key are in the directory, the certificate is active
@@ -33,6 +34,7 @@ def options_of(parsed: argparse.Namespace) -> Options:
         token=read_token(parsed.token_file) if parsed.token_file else b"",
         key_source=parsed.key_source,
         key_format=parsed.key_format,
+        key_type=parsed.key_type,
         suite=Suite[parsed.suite.upper()],
         max_frame=parsed.max_frame,
         limit=parsed.limit,
@@ -97,6 +99,12 @@ def _add_main_options(group: argparse._ArgumentGroup) -> None:
         choices=KEY_FORMATS,
         default="sec1",
         help="form of key.der; sec1 means PKCS#1 for RSA (default %(default)s)",
+    )
+    group.add_argument(
+        "--key-type",
+        choices=KEY_TYPES,
+        default="p256",
+        help=f"what the device makes, where the key source is {DEVICE_CSR} (default %(default)s)",
     )
     group.add_argument("--renew", action="store_true", help="ask for another certificate than the one in use")
     group.add_argument("--pem", action="store_true", help="write cert.pem, key.pem and root-ca.pem too")

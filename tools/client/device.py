@@ -130,7 +130,9 @@ class Dialogue:
             self._digest = bytes.fromhex(in_use.certificate_id)
         # A whole bundle is itself the renewed one: to ask for another with it would renew twice.
         renew = options.renew and in_use is not None and not whole
-        csr = keys.signing_request(storage.device_key(renew), options.serial) if options.makes_key else None
+        csr = None
+        if options.makes_key:
+            csr = keys.signing_request(storage.device_key(renew, options.key_type), options.serial)
         self._session.proof(options.want, self._first_limit, self._digest, csr, renew)
         self.round_trips += 1
 

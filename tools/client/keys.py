@@ -1,10 +1,14 @@
-"""Keys and certificates as a device sees them: a P-256 key and its CSR, DER and PEM, does this key fit."""
+"""Keys and certificates as a device sees them: a key of its own and its CSR, DER and PEM, does this key fit."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -16,19 +20,24 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+KEY_TYPES: Final[Mapping[str, Callable[[], ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey]]] = {
+    "p256": partial(ec.generate_private_key, ec.SECP256R1()),
+    "p384": partial(ec.generate_private_key, ec.SECP384R1()),
+    **{f"rsa{bits}": partial(rsa.generate_private_key, 65537, bits) for bits in (2048, 3072, 4096)},
+}
+"""What a device may make for its CSR (SPEC.md 9.2), by the name of `--key-type`."""
 _FORMATS = {"sec1": PrivateFormat.TraditionalOpenSSL, "pkcs8": PrivateFormat.PKCS8}
 
 
-def new_key() -> bytes:
-    """A new P-256 key, DER (PKCS#8)."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+def new_key(key_type: str) -> bytes:
+    """A new key of one of KEY_TYPES, DER (PKCS#8)."""
+    return KEY_TYPES[key_type]().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
 def signing_request(key_der: bytes, serial: str) -> bytes:
-    """A CSR for this P-256 key, DER: subject CN = the serial, nothing else in it."""
+    """A CSR for this key, DER: subject CN = the serial, nothing else in it."""
     key = _load(key_der)
-    assert isinstance(key, ec.EllipticCurvePrivateKey), "made by new_key"
+    assert isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey), "made by new_key"
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, serial)])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, SHA256())
     return request.public_bytes(Encoding.DER)

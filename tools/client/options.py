@@ -21,6 +21,8 @@ from protocol.constants import (
 )
 from protocol.objects import want_of
 
+from .keys import KEY_TYPES
+
 DEVICE_CSR: Final = "device-csr"
 KEY_SOURCES: Final = ("ec-p256", "rsa2048", DEVICE_CSR, "aws-rsa2048")
 KEY_FORMATS: Final = {"sec1": Kind.KEY_SEC1_PKCS1, "pkcs8": Kind.KEY_PKCS8}
@@ -38,6 +40,7 @@ class OptionError(ValueError):
 class Options:
     """One device and how it behaves. `token` is empty for products whose auth is `serial`.
 
+    `key_type`: of the key that the device makes, where its key source is device-csr.
     `limit`: bytes of the bundle asked for at a time.
     `extras`: objects wanted beside certificate and key. None: all, but without a token the thing name alone,
     since nothing then proves who answers (SPEC.md, auth `serial`).
@@ -54,6 +57,7 @@ class Options:
     port: int = DEFAULT_PORT
     key_source: str = KEY_SOURCES[0]
     key_format: str = "sec1"
+    key_type: str = "p256"
     suite: Suite = Suite.MAC
     max_frame: int = DEFAULT_MAX_FRAME
     limit: int = TO_THE_END
@@ -77,6 +81,7 @@ class Options:
         _need(sound_token, f"a token is {MIN_TOKEN} to {MAX_TOKEN} bytes")
         _need(self.key_source in KEY_SOURCES, f"--key-source is one of {', '.join(KEY_SOURCES)}")
         _need(self.key_format in KEY_FORMATS, f"--key-format is one of {', '.join(KEY_FORMATS)}")
+        _need(self.key_type in KEY_TYPES, f"--key-type is one of {', '.join(KEY_TYPES)}")
         _need(set(self.extras or ()) <= EXTRAS.keys(), f"--want takes {', '.join(EXTRAS)}, or none")
         _range("--port", self.port, 1, _MAX_U16)
         _range(f"--max-frame in suite {self.suite_name}", self.max_frame, smallest, MAX_MAX_FRAME)

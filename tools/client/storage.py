@@ -125,14 +125,17 @@ class DeviceStorage:
 
     # The device's own key.
 
-    def device_key(self, renew: bool) -> bytes:
-        """The key to send a CSR of, DER: the one under way, else the one in use (not to renew), else new."""
+    def device_key(self, renew: bool, key_type: str) -> bytes:
+        """The key to send a CSR of, DER: the one under way, else the one in use (not to renew), else new.
+
+        `key_type`: of a new one, of keys.KEY_TYPES.
+        """
         if pending := self._flash.read(_DEVICE_KEY):
             return pending
         in_use = self._flash.read(_KEY)
         if in_use and self.installed() and not renew:
             return in_use
-        key_der = keys.new_key()
+        key_der = keys.new_key(key_type)
         self._flash.write(_DEVICE_KEY, key_der)
         return key_der
 

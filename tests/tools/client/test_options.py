@@ -21,6 +21,7 @@ GOOD = Options(host="127.0.0.1", serial="A1", token=bytes(16))
         ({"port": 0}, "--port"),
         ({"port": 65536}, "--port"),
         ({"key_source": "p521"}, "--key-source"),
+        ({"key_type": "p521"}, "--key-type"),
         ({"key_format": "pem"}, "--key-format"),
         ({"max_frame": 47}, "--max-frame"),
         ({"max_frame": 1401}, "--max-frame"),
