@@ -26,6 +26,7 @@ RUNTIME = [
     "construct>=2.10.70",
     "cryptography>=42.0",
     "msgspec>=0.18.6",
+    "prometheus-client>=0.20",
     "PyMySQL>=1.2",  # the first that talks to nobody in clear where it was told to use TLS
     "rich>=13.7",
     "SQLAlchemy>=2.0.25",

@@ -24,17 +24,22 @@ from cvmd.connection import Deadlines
 from cvmd.database import configured, connections
 from cvmd.disposal import DisposalSettings, Disposer
 from cvmd.errors import ConfigError, SealError
+from cvmd.heartbeat import Heartbeat
 from cvmd.issuer.aws_iot import AwsIot
 from cvmd.issuer.keys import P256KeyMaker, check_csr, to_pkcs8
 from cvmd.issuer.rsa_keys import RsaKeyMaker
 from cvmd.listener import Listener
+from cvmd.meter import NO_METER, Meter
+from cvmd.metrics import CONTENT_TYPE, Metrics
 from cvmd.model import KeySource
+from cvmd.monitor import HOST, Monitor, Page, verdict
 from cvmd.node import node_id
 from cvmd.ports import NODE_PREFIX, KeyMaker, StoreDown
 from cvmd.reconcile import Reconciliation, Remedies, pacer
 from cvmd.reconciler import Reconciler
 from cvmd.sealing import Sealer, load_master_key
 from cvmd.store import AdminStore, Database, Store, Trail, check_schema
+from cvmd.store.counted import CountedStore
 from cvmd.threads import Pool
 from cvmd.tls import ServerTls
 from cvmd.vending import Lines, Services, Vend
@@ -80,6 +85,7 @@ class Node:
         tls: ServerTls | None,
         node: bytes,
         predecessor: bytes | None,
+        meter: Meter,
     ) -> None:
         self._config = config
         self._store = store
@@ -89,7 +95,7 @@ class Node:
         db = Pool("database", config.database.pool)
         stack.callback(db.close)
         self._changes = Changes(store, db, poll_s=config.worker.poll_ms / 1000)
-        issuer = aws_iot(config)
+        issuer = aws_iot(config, meter)
         rsa_keys = RsaKeyMaker(config.worker.rsa_pool)
         stack.callback(rsa_keys.close)
         keys: dict[KeySource, KeyMaker] = {KeySource.EC_P256: P256KeyMaker(), KeySource.RSA2048: rsa_keys}
@@ -120,7 +126,9 @@ class Node:
             wake_worker=self._worker.wake,
             hold_s=config.deadlines.request_s,
         )
-        self._listener = _listener(config, services)
+        self._listener = _listener(config, services, meter)
+        self._heartbeat = Heartbeat(store, node, meter)
+        stack.callback(self._heartbeat.close)
         self._notifier = systemd.Notifier()
         stack.callback(self._notifier.close)
 
@@ -128,18 +136,32 @@ class Node:
     async def start(cls, config: Config, stack: AsyncExitStack) -> Node:
         """Secrets, schema, listener: whatever is wrong is said before a device is let in."""
         sealer = Sealer(load_master_key(secret_path(config.secrets.master_key_file)))
-        database = configured(config, pool=connections(config))
+        metrics = Metrics() if config.metrics.enabled else None
+        meter = metrics or NO_METER
+        database = configured(config, pool=connections(config), meter=meter)
         stack.callback(database.close)
         database.serve_alone()
         _check_database(database, sealer)
         node, kept = node_id(config.worker.state_dir or os.environ.get("STATE_DIRECTORY", ""), stack)
         # Whoever serves a SQLite file serves it alone, so all claims in it are of the dead.
         predecessor = b"" if database.path is not None else node[:NODE_PREFIX] if kept else None
-        store = Store(database, Trail(sealer.audit_mac, f"node:{node[:4].hex()}"))
+        store = CountedStore(database, Trail(sealer.audit_mac, f"node:{node[:4].hex()}"), meter)
         tls = ServerTls(config.tls.certificate_file, config.tls.key_file) if config.tls.certificate_file else None
-        daemon = cls(config, store, sealer, stack, tls, node, predecessor)
+        daemon = cls(config, store, sealer, stack, tls, node, predecessor, meter)
+        if metrics is not None:
+            daemon._answer_monitors(metrics, stack)
         await daemon._listen(binding.sockets(config))
         return daemon
+
+    def _answer_monitors(self, metrics: Metrics, stack: AsyncExitStack) -> None:
+        pages = {
+            "/metrics": lambda: Page(200, metrics.page(), CONTENT_TYPE),
+            "/healthz": verdict(self._heartbeat.stuck),
+            "/readyz": verdict(self._heartbeat.unready),
+        }
+        monitor = Monitor(self._config.metrics.port, pages)
+        stack.callback(monitor.close)
+        logs.canonical("monitor", address=f"{HOST}:{monitor.port}")
 
     async def _listen(self, bound: binding.Bound) -> None:
         listen, tls = self._config.listen, self._config.tls
@@ -175,6 +197,8 @@ class Node:
             self._disposer.run(),
             self._reconciler.run(),
             self._changes.run(),
+            self._heartbeat.run(),
+            self._heartbeat.turn(),
             self._feed_watchdog(),
             *([self._tls.watch()] if self._tls is not None else []),
         ]
@@ -188,12 +212,14 @@ class Node:
         how many."""
         drain_s = self._config.deadlines.drain_s
         self._notifier.stopping("draining")
+        self._heartbeat.drain()
         self._changes.drain()
         self._worker.stop()
         self._disposer.stop()
         self._reconciler.stop()
         cut = await self._listener.drain(drain_s)
         left = await self._worker.finish(drain_s)
+        await self._heartbeat.stopped()
         logs.canonical("stopped", connections_cut=cut, issuances_left=left)
 
 
@@ -240,7 +266,7 @@ def _worker(
     )
 
 
-def _listener(config: Config, services: Services) -> Listener:
+def _listener(config: Config, services: Services, meter: Meter) -> Listener:
     deadlines = config.deadlines
     return Listener(
         deadlines=Deadlines(
@@ -253,9 +279,11 @@ def _listener(config: Config, services: Services) -> Listener:
         ),
         door=Door(max_connections=config.listen.max_connections, max_per_source=config.listen.max_per_source),
         vend=partial(Vend, services),
-        report=_report,
+        report=partial(_report, meter),
+        meter=meter,
     )
 
 
-def _report(fields: dict[str, Any]) -> None:
+def _report(meter: Meter, fields: dict[str, Any]) -> None:
+    meter.connection_ended(fields.get("status"), fields["duration_ms"] / 1000)
     logs.canonical("connection", **fields)

@@ -9,12 +9,13 @@ from cvmd.config import Config, check_private, secret_path
 from cvmd.errors import ConfigError, IssuerError, IssuerFault
 from cvmd.issuer.aws_iot import AwsIot, AwsSettings
 from cvmd.issuer.roots import root_ca
+from cvmd.meter import NO_METER, Meter
 from cvmd.model import Account
 
 
-def aws_iot(config: Config) -> AwsIot:
+def aws_iot(config: Config, meter: Meter = NO_METER) -> AwsIot:
     """The issuer that this configuration names. Raises ConfigError."""
-    return AwsIot(aws_settings(config))
+    return AwsIot(aws_settings(config), meter)
 
 
 def aws_settings(config: Config) -> AwsSettings:

@@ -243,6 +243,13 @@ class Reconcile(Struct, frozen=True, forbid_unknown_fields=True):
     calls_per_s: Annotated[float, Meta(gt=0, le=100, description="of AWS's quota of 10 for each kind of call")] = 5.0
 
 
+class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
+    """Metrics for Prometheus, and health, by HTTP on 127.0.0.1 alone: /metrics, /healthz, /readyz."""
+
+    enabled: Annotated[bool, Meta(description="answer there")] = False
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0: any free one, which the log tells")] = 7435
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """The log, on stderr."""
 
@@ -266,6 +273,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     worker: Worker = field(default_factory=Worker)
     disposal: Disposal = field(default_factory=Disposal)
     reconcile: Reconcile = field(default_factory=Reconcile)
+    metrics: Metrics = field(default_factory=Metrics)
     log: Log = field(default_factory=Log)
 
     def __post_init__(self) -> None:

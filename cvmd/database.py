@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from cvmd.config import Config, read_secret, secret_path
 from cvmd.errors import ConfigError
+from cvmd.meter import NO_METER, Meter
 from cvmd.store import Database
 from cvmd.store.tls import Tls
 
-_BESIDE = 2
-"""Connections of what runs alone: reconciliation, and the watch over the database."""
+_BESIDE = 3
+"""Connections of what runs alone: reconciliation, the heartbeat, and the watch over the database."""
 
 
 def logged_in(config: Config, login: str | None, password_file: str | None) -> Config:
@@ -40,11 +41,16 @@ def connections(config: Config) -> int:
     return config.database.pool + config.worker.concurrency + config.disposal.concurrency + _BESIDE
 
 
-def configured(config: Config, *, pool: int = 1) -> Database:
+def configured(config: Config, *, pool: int = 1, meter: Meter = NO_METER) -> Database:
     """That database, with at most `pool` connections; none is made yet. Raises ConfigError."""
     database = config.database
     return Database(
-        database.url, password=database.password(), tls=_tls(config), pool=pool, timeout_s=database.timeout_s
+        database.url,
+        password=database.password(),
+        tls=_tls(config),
+        pool=pool,
+        timeout_s=database.timeout_s,
+        meter=meter,
     )
 
 

@@ -15,6 +15,7 @@ from functools import partial
 
 from cvmd.admission import Admission, Door
 from cvmd.connection import Connection, Deadlines, House
+from cvmd.meter import NO_METER, Meter
 from cvmd.tls import ServerTls, TlsLine
 from cvmd.vending import Channel, Vend
 from protocol.constants import Suite
@@ -35,8 +36,10 @@ class Listener:
         door: Door,
         vend: Callable[[bytes, Channel, int], Vend],
         report: Callable[[dict[str, object]], None],
+        meter: Meter = NO_METER,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._meter = meter
         self._door = door
         self._house = partial(
             House, deadlines=deadlines, vend=vend, came=self._came, proved=door.proved, gone=self._gone, report=report
@@ -81,17 +84,21 @@ class Listener:
                 self._turned_away = 0
 
     def _came(self, connection: Connection, source: str) -> bool:
-        if self._door.judge(source, random.random()) is not Admission.ACCEPT:
+        admission = self._door.judge(source, random.random())
+        if admission is not Admission.ACCEPT:
             self._turned_away += 1
+            self._meter.turned_away(admission.name)
             return False
         self._door.enter(source)
         self._connections.add(connection)
+        self._meter.connections_open(self._door.open)
         return True
 
     def _gone(self, connection: Connection) -> None:
         self._connections.discard(connection)
         assert connection.source is not None, "it came in by the door"
         self._door.leave(connection.source, proved=connection.proved)
+        self._meter.connections_open(self._door.open)
         if not self._connections:
             self._empty.set()
 

@@ -22,6 +22,7 @@ from cvmd.errors import IssuerError, IssuerFault
 from cvmd.issuer.credentials import Access
 from cvmd.issuer.faults import issuer_error
 from cvmd.issuer.quiet import pin_loggers
+from cvmd.meter import NO_METER, Meter
 from cvmd.model import Account
 
 if TYPE_CHECKING:
@@ -84,8 +85,9 @@ class Connection:
     Names are checked where they are stored, so boto3's own check of parameters is off: CPU a call.
     """
 
-    def __init__(self, settings: AwsSettings) -> None:
+    def __init__(self, settings: AwsSettings, meter: Meter = NO_METER) -> None:
         self._settings = settings
+        self._meter = meter
         self._clients: dict[tuple[Access, str | None], _Made] = {}
         self._making = threading.Lock()
         pin_loggers()
@@ -99,14 +101,19 @@ class Connection:
         missing: IssuerFault = IssuerFault.UNKNOWN,
     ) -> dict[str, Any]:
         """What one request is answered; `missing`: what ResourceNotFoundException means in this operation."""
+        began_s = time.monotonic()
+        outcome = "ok"
         try:
             answer: dict[str, Any] = call(self._client(account))
         except Exception as error:  # botocore's parsers raise whatever a strange body makes them stumble on
             # Not chained: botocore's frames in a traceback hold the whole answer.
             known = error if isinstance(error, IssuerError) else issuer_error(operation, error, missing=missing)
+            outcome = known.fault
             if known.fault is IssuerFault.ACCOUNT:
                 self._forget_client(account)
             raise known from None
+        finally:
+            self._meter.aws_called(account.name, operation, outcome, time.monotonic() - began_s)
         # boto3 makes `{}`, a success, of whatever somebody between us and AWS answers with status 200.
         if "RequestId" not in answer["ResponseMetadata"]:
             raise unbelievable(operation, "not AWS's: it carries no request id")

@@ -11,10 +11,11 @@ from cvmd.store.engine import Database
 from cvmd.store.inventory import Inventory
 from cvmd.store.issuances import WorkerSteps
 from cvmd.store.leases import Leases
+from cvmd.store.nodes import Nodes
 from cvmd.store.takeover import TakeOver
 
 __all__ = ["AdminStore", "Database", "Store", "Trail", "check_schema", "migrate", "status"]
 
 
-class Store(DeviceEvents, WorkerSteps, DueRows, TakeOver, DisposalSteps, Inventory, Adoption, Leases):
-    """cvmd.ports.VendingStore, WorkerStore, DisposalStore and ReconcileStore on one database; and leases by name."""
+class Store(DeviceEvents, WorkerSteps, DueRows, TakeOver, DisposalSteps, Inventory, Adoption, Leases, Nodes):
+    """VendingStore, WorkerStore, DisposalStore and ReconcileStore of cvmd.ports on one database; leases; nodes."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import ColumnElement, Update, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Update, and_, exists, func, insert, or_, select, update
 
 from cvmd.model import Breaker, Line
 from cvmd.store.engine import Database, Duplicate, Transaction
-from cvmd.store.schema import DETAIL, NOW, accounts, breakers, given, issuances
+from cvmd.store.schema import DETAIL, NOW, accounts, breakers, devices, given, issuances, products
 from cvmd.store.steps import TO_CREATE, us
 
 _TRIAL_S = 30.0
@@ -16,6 +16,14 @@ _TRIAL_S = 30.0
 
 FAILING = breakers.c.failures > 0
 RESTING = and_(FAILING, breakers.c.until_us > NOW)
+IN_USE = or_(
+    breakers.c.policy == "",
+    exists()
+    .where(devices.c.policy == breakers.c.policy, devices.c.product_id == products.c.id)
+    .where(products.c.account_id == breakers.c.account_id)
+    .correlate(breakers),
+)
+"""It can hold somebody up: an account's, or that of a policy which a device of the account is mapped to."""
 
 
 def _change(*conditions: ColumnElement[bool], **values: object) -> Update:

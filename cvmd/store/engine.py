@@ -30,6 +30,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from cvmd.errors import ConfigError
+from cvmd.meter import NO_METER, Meter
 from cvmd.model import Secret
 from cvmd.ports import StoreDown, WrongSchema
 from cvmd.store.connections import mysql_engine, sqlite_engine
@@ -111,7 +112,14 @@ class Database:
     """One database, its pool of connections, and the two ways to run work on it. Safe to use from many threads."""
 
     def __init__(
-        self, url: str, *, password: Secret | None = None, tls: Tls = NO_TLS, pool: int = 8, timeout_s: float = 10.0
+        self,
+        url: str,
+        *,
+        password: Secret | None = None,
+        tls: Tls = NO_TLS,
+        pool: int = 8,
+        timeout_s: float = 10.0,
+        meter: Meter = NO_METER,
     ) -> None:
         """`url`: sqlite:////path or mysql+pymysql://user@host/database[?unix_socket=…], without the password.
 
@@ -124,6 +132,7 @@ class Database:
                 "database.url: not a URL; write sqlite:////path or mysql+pymysql://user@host/db"
             ) from None
         self._timeout_s = timeout_s
+        self._meter = meter
         self.path: Final = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
         self.engine: Final = (
             mysql_engine(parsed, password, tls, pool, timeout_s)
@@ -161,6 +170,7 @@ class Database:
                 if wait_s is None or time.monotonic() + wait_s > last_try:
                     raise StoreDown(reason) from None
             except PoolTimeoutError:
+                self._meter.database_failed("pool")
                 raise StoreDown("every connection is in use (database.pool)") from None
             repeated = True
             time.sleep(wait_s)
@@ -168,10 +178,11 @@ class Database:
     def _reason_to_repeat(self, error: Exception) -> str:
         """Why the transaction was lost, if that is an error that passes; raises what it means otherwise."""
         verdict, reason = judge(error.orig if isinstance(error, DBAPIError) else error)
-        if verdict is Verdict.BUG:
-            raise error
         if verdict is Verdict.DUPLICATE:
             raise Duplicate from None
+        self._meter.database_failed(verdict.name)
+        if verdict is Verdict.BUG:
+            raise error
         if verdict is Verdict.SCHEMA:
             raise WrongSchema(f"{reason}: run `cvmd db migrate`") from None
         if verdict is Verdict.DOWN:
@@ -181,6 +192,7 @@ class Database:
         return reason
 
     def _once(self, work: Callable[[Transaction], T], *, together: bool, repeated: bool) -> T:
+        began_s = time.monotonic()
         connection = self.engine.raw_connection()
         try:
             cursor = connection.cursor()
@@ -197,6 +209,7 @@ class Database:
             return answer
         finally:
             connection.close()
+            self._meter.database_worked(time.monotonic() - began_s)
 
     def _text(self, statement: ClauseElement) -> _Text:
         text = self._texts.get(statement)

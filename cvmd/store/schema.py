@@ -255,6 +255,18 @@ leases = _table(
     _time("until", nullable=False),
 )
 
+# Who runs, or ran; a node that ended in good order says so.
+nodes = _table(
+    "nodes",
+    Column("id", VARBINARY(16), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", String(32), nullable=False),
+    _time("started", nullable=False),
+    _time("seen", nullable=False),
+    _time("stopped"),
+)
+
 audit = _table(
     "audit",
     _id(),

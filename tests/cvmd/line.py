@@ -13,6 +13,7 @@ from cvmd.admission import Door
 from cvmd.authentication import Denial
 from cvmd.connection import Deadlines
 from cvmd.listener import Listener
+from cvmd.meter import NO_METER, Meter
 from cvmd.model import Secret
 from cvmd.tls import ServerTls
 from cvmd.vending import Answer, AskAgain, Channel, Credentials, Finished, HandOver, Vend
@@ -85,7 +86,11 @@ class Node:
 
 @asynccontextmanager
 async def listening(
-    *scripts: Script, door: Door | None = None, tls: ServerTls | None = None, **deadlines: float
+    *scripts: Script,
+    door: Door | None = None,
+    tls: ServerTls | None = None,
+    meter: Meter = NO_METER,
+    **deadlines: float,
 ) -> AsyncIterator[Node]:
     """A listener whose sessions get the scripts, in order; deadlines are long unless given."""
     left = list(scripts)
@@ -97,7 +102,9 @@ async def listening(
         return left.pop(0)  # type: ignore[return-value]  # a stand-in with the three methods that are called
 
     door = door or Door(max_connections=1000, max_per_source=100)
-    listener = Listener(deadlines=replace(LONG, **deadlines), door=door, vend=vend, report=reports.put_nowait)
+    listener = Listener(
+        deadlines=replace(LONG, **deadlines), door=door, vend=vend, report=reports.put_nowait, meter=meter
+    )
     sock = create_server(("127.0.0.1", 0))
     await listener.start([sock], backlog=16, suites=set(Suite), tls=tls)
     sweeping = asyncio.create_task(listener.run())

@@ -13,7 +13,7 @@ REMOTE = '[database]\nurl = "mysql+pymysql://cvmd@db.example.com/cvmd"\n'
 
 def test_a_connection_for_every_thread_that_asks() -> None:
     sizes = config.parse("[database]\npool = 3\n[worker]\nconcurrency = 4\n[disposal]\nconcurrency = 5\n", "test")
-    assert connections(sizes) == 3 + 4 + 5 + 2
+    assert connections(sizes) == 3 + 4 + 5 + 3
     assert configured(sizes, pool=7).engine.pool.size() == 7  # type: ignore[attr-defined]  # the pool that it makes
 
 

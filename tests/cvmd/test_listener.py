@@ -11,6 +11,7 @@ from cvmd.errors import Kind as Why
 from cvmd.errors import refusal
 from protocol.constants import Stage, Status
 from protocol.events import Challenged, DoneReceived, ManifestReceived, RefuseReceived
+from tests.cvmd.events import Heard
 from tests.cvmd.line import BUNDLE, DONE, HELD, OFFER, Script, calling, listening, until
 
 
@@ -139,3 +140,18 @@ def test_a_node_without_connections_drains_at_once() -> None:
             assert await node.listener.drain(60) == 0
 
     asyncio.run(test())
+
+
+def test_who_comes_goes_and_is_turned_away_is_told() -> None:
+    async def test() -> Heard:
+        heard = Heard()
+        door = Door(max_connections=100, max_per_source=1)
+        async with listening(door=door, meter=heard) as node:
+            async with calling(node), calling(node) as second:
+                assert await second.hung_up()
+            await until(lambda: heard.of("connections_open")[-1] == (0,))
+        return heard
+
+    heard = asyncio.run(test())
+    assert heard.of("connections_open") == [(1,), (0,)]
+    assert heard.of("turned_away") == [("SOURCE_FULL",)]

@@ -4,11 +4,15 @@ import ast
 import inspect
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from cvmd.errors import IssuerError
 from cvmd.issuer import aws_iot, inventory
-from cvmd.issuer.aws_iot import AwsIot
+from cvmd.issuer.aws_iot import AwsIot, AwsSettings
 from cvmd.issuer.keys import P256KeyMaker
 from cvmd.issuer.permissions import actions
 from cvmd.model import Account
+from tests.cvmd.events import Heard
 from tools.awsiot import Control
 
 CREATE = "CreateCertificateFromCsr"
@@ -35,3 +39,14 @@ def test_the_iam_policy_allows_what_is_called_and_no_more() -> None:
     allowed = set(actions())
     assert called == allowed
     assert len(called) == 15
+
+
+def test_each_request_is_told_with_its_outcome(standin: Control, account: Account) -> None:
+    heard = Heard()
+    issuer = AwsIot(AwsSettings(region="us-east-1", endpoint_url=standin.url, read_timeout_s=5), heard)
+    issuer.create(account, PAIR.csr_der)
+    with pytest.raises(IssuerError):
+        issuer.attach_policy(account, "policy-1", f"arn:aws:iot:us-east-1:123456789012:cert/{'0' * 64}")
+    told = [event[:3] for event in heard.of("aws_called")]
+    assert told[:2] == [("main", CREATE, "ok"), ("main", "AttachPolicy", "policy-missing")]
+    assert all(took_s > 0 for *_, took_s in heard.of("aws_called"))

@@ -15,6 +15,7 @@ from cvmd.ports import StoreDown, WrongSchema
 from cvmd.store import Database, Store, migrate
 from cvmd.store.engine import Contended, Duplicate, Transaction
 from cvmd.store.schema import accounts, given
+from tests.cvmd.events import Heard
 from tests.cvmd.store.conftest import TRAIL, LosingDatabase, Scene, at_once
 from tools.mariadb import MariaDB
 
@@ -171,3 +172,27 @@ def test_one_process_serves_a_sqlite_file_and_others_may_still_use_it(file: Path
 def test_stores_of_one_database_share_it(scene: Scene) -> None:
     scene.device(b"a")
     assert Store(scene.database, TRAIL).view(b"a") is not None
+
+
+def test_what_it_does_is_told_and_a_lost_run_by_its_kind(database: LosingDatabase) -> None:
+    database._meter = heard = Heard()
+    assert region(database) is None
+    assert (len(heard.of("database_worked")), heard.of("database_failed")) == (1, [])
+    database.lose = 1
+    assert region(database) is None
+    assert heard.of("database_failed") == [("RECONNECT",)]
+    with pytest.raises(Duplicate):  # an answer
+        database.transaction(failing(pymysql.err.IntegrityError(1062, "")))
+    assert heard.of("database_failed") == [("RECONNECT",)]
+
+
+def test_a_pool_that_is_used_up_is_told(tmp_path: Path) -> None:
+    heard = Heard()
+    database = Database(f"sqlite:///{tmp_path / 'pool.db'}", pool=1, timeout_s=0.01, meter=heard)
+    migrate(database)
+    connection = database.engine.raw_connection()
+    with pytest.raises(StoreDown, match=r"database\.pool"):
+        region(database)
+    connection.close()
+    database.close()
+    assert heard.of("database_failed")[-1] == ("pool",)

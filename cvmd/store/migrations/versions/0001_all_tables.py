@@ -50,6 +50,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     _create(
+        "nodes",
+        sa.Column("id", sa.VARBINARY(16), nullable=False),
+        sa.Column("host", sa.String(255), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("version", sa.String(32), nullable=False),
+        sa.Column("started_us", sa.BigInteger(), nullable=False),
+        sa.Column("seen_us", sa.BigInteger(), nullable=False),
+        sa.Column("stopped_us", sa.BigInteger()),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    _create(
         "leases",
         sa.Column("name", sa.String(64), nullable=False),
         sa.Column("holder", sa.VARBINARY(16)),

@@ -1,0 +1,90 @@
+"""The nodes' rows: a node that is alive says so now and then, and reads with it what there is to do."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from sqlalchemy import func, insert, select, update
+
+from cvmd import __version__
+from cvmd.meter import OpenBreakers, Waiting, Workload
+from cvmd.model import US, CertificateStatus, State
+from cvmd.store.breakers import FAILING, IN_USE
+from cvmd.store.engine import Database, Duplicate, Transaction
+from cvmd.store.schema import NOW, accounts, breakers, certificates, given, issuances, nodes
+from cvmd.store.steps import us
+
+_HOST = 255
+_WAITING = (State.QUEUED, State.INTENT, State.CREATED, State.ACKED, State.FAILED)
+
+_SAID = {
+    "host": given("on_host"),
+    "pid": given("as_pid"),
+    "version": given("of_version"),
+    "started_us": NOW - given("uptime_us"),
+    "seen_us": NOW,
+    "stopped_us": None,
+}
+_BEAT = update(nodes).where(nodes.c.id == given("node")).values(**_SAID)
+_ADD = insert(nodes).values(id=given("node"), **_SAID)
+_STOPPED = update(nodes).where(nodes.c.id == given("node")).values(seen_us=NOW, stopped_us=NOW)
+_ALIVE = (
+    select(nodes.c.version, func.count())
+    .where(nodes.c.stopped_us.is_(None), nodes.c.seen_us > NOW - given("alive_us"))
+    .group_by(nodes.c.version)
+)
+_TO_DO = (
+    select(accounts.c.name, issuances.c.state, func.count(), NOW - func.min(issuances.c.created_us))
+    .join_from(issuances, accounts)
+    .where(issuances.c.state.in_(_WAITING))
+    .group_by(accounts.c.name, issuances.c.state)
+)
+_OPEN = (
+    select(accounts.c.name, breakers.c.fault, func.count())
+    .join_from(breakers, accounts)
+    .where(FAILING, IN_USE)
+    .group_by(accounts.c.name, breakers.c.fault)
+)
+_ENDED = select(func.count()).select_from(certificates).where(certificates.c.status == CertificateStatus.RETIRING)
+
+
+class Nodes:
+    """cvmd.heartbeat.NodeRows."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def beat(self, node: bytes, uptime_s: float, *, alive_s: float) -> Workload:
+        """The node, of 16 bytes, is alive, since `uptime_s`. What there is to do for all; of the nodes, those that
+        beat within `alive_s`. Raises StoreDown."""
+        said = {
+            "node": node,
+            "on_host": socket.gethostname()[:_HOST],
+            "as_pid": os.getpid(),
+            "of_version": __version__,
+            "uptime_us": us(uptime_s),
+        }
+
+        def work(t: Transaction) -> Workload:
+            if not t.change(_BEAT, **said):
+                t.change(_ADD, **said)
+            return Workload(
+                waiting=[
+                    Waiting(name, State(state), count, max(0, oldest_us) / US)
+                    for name, state, count, oldest_us in t.rows(_TO_DO)
+                ],
+                breakers=[OpenBreakers(*row) for row in t.rows(_OPEN)],
+                retiring=t.rows(_ENDED)[0][0],
+                nodes=dict(t.rows(_ALIVE, alive_us=us(alive_s))),
+            )
+
+        while True:
+            try:
+                return self._database.statement(work)
+            except Duplicate:  # an INSERT whose answer was lost: the row is there now
+                continue
+
+    def node_stopped(self, node: bytes) -> None:
+        """It ends in good order. Raises StoreDown."""
+        self._database.statement(lambda t: t.change(_STOPPED, node=node))
