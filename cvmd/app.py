@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import os
 import signal
@@ -21,9 +20,9 @@ from cvmd.aws import aws_iot, root_cas
 from cvmd.changes import Changes
 from cvmd.config import Config, secret_path
 from cvmd.connection import Deadlines
-from cvmd.database import configured, connections
+from cvmd.database import Watch, configured, connections
 from cvmd.disposal import DisposalSettings, Disposer
-from cvmd.errors import ConfigError, SealError
+from cvmd.errors import ConfigError
 from cvmd.heartbeat import Heartbeat
 from cvmd.issuer.aws_iot import AwsIot
 from cvmd.issuer.keys import P256KeyMaker, check_csr, to_pkcs8
@@ -34,11 +33,11 @@ from cvmd.metrics import CONTENT_TYPE, Metrics
 from cvmd.model import KeySource
 from cvmd.monitor import HOST, Monitor, Page, verdict
 from cvmd.node import node_id
-from cvmd.ports import NODE_PREFIX, KeyMaker, StoreDown
+from cvmd.ports import NODE_PREFIX, KeyMaker
 from cvmd.reconcile import Reconciliation, Remedies, pacer
 from cvmd.reconciler import Reconciler
 from cvmd.sealing import Sealer, load_master_key
-from cvmd.store import AdminStore, Database, Store, Trail, check_schema
+from cvmd.store import Store, Trail
 from cvmd.store.counted import CountedStore
 from cvmd.threads import Pool
 from cvmd.tls import ServerTls
@@ -67,7 +66,7 @@ async def serve(config: Config) -> None:
             await node.drain()
         for task in running:
             task.cancel()
-        # A task that ended by itself is a bug: its exception ends the daemon, and systemd starts it anew.
+        # A task that ended by itself is a bug, or found a database that is not for this version: the daemon ends.
         for result in await asyncio.gather(*running, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
@@ -81,6 +80,7 @@ class Node:
         config: Config,
         store: Store,
         sealer: Sealer,
+        watch: Watch,
         stack: AsyncExitStack,
         tls: ServerTls | None,
         node: bytes,
@@ -90,6 +90,7 @@ class Node:
         self._config = config
         self._store = store
         self._sealer = sealer
+        self._watch = watch
         self._tls = tls
         self._status = ""
         db = Pool("database", config.database.pool)
@@ -141,13 +142,15 @@ class Node:
         database = configured(config, pool=connections(config), meter=meter)
         stack.callback(database.close)
         database.serve_alone()
-        _check_database(database, sealer)
+        watch = Watch(database, sealer)
+        stack.callback(watch.close)
+        watch.begin()
         node, kept = node_id(config.worker.state_dir or os.environ.get("STATE_DIRECTORY", ""), stack)
         # Whoever serves a SQLite file serves it alone, so all claims in it are of the dead.
         predecessor = b"" if database.path is not None else node[:NODE_PREFIX] if kept else None
         store = CountedStore(database, Trail(sealer.audit_mac, f"node:{node[:4].hex()}"), meter)
         tls = ServerTls(config.tls.certificate_file, config.tls.key_file) if config.tls.certificate_file else None
-        daemon = cls(config, store, sealer, stack, tls, node, predecessor, meter)
+        daemon = cls(config, store, sealer, watch, stack, tls, node, predecessor, meter)
         if metrics is not None:
             daemon._answer_monitors(metrics, stack)
         await daemon._listen(binding.sockets(config))
@@ -199,6 +202,7 @@ class Node:
             self._changes.run(),
             self._heartbeat.run(),
             self._heartbeat.turn(),
+            self._watch.run(),
             self._feed_watchdog(),
             *([self._tls.watch()] if self._tls is not None else []),
         ]
@@ -221,23 +225,6 @@ class Node:
         left = await self._worker.finish(drain_s)
         await self._heartbeat.stopped()
         logs.canonical("stopped", connections_cut=cut, issuances_left=left)
-
-
-def _check_database(database: Database, sealer: Sealer) -> None:
-    """A wrong schema or a wrong master key refuses to start; a database that is down does not."""
-    try:
-        check_schema(database)
-        check_value = AdminStore(database).key_check()
-    except StoreDown as error:
-        log.error("starting without the database, devices are told to come back: %s", error)
-        return
-    if check_value is None:
-        raise ConfigError("the database does not know its master key yet: run `cvmd db migrate`")
-    if not hmac.compare_digest(check_value, sealer.check_value()):
-        raise SealError(
-            "secrets.master_key_file: not the key that this database was set up with; nothing in it can be "
-            "read under another one"
-        )
 
 
 def _worker(

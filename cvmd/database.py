@@ -1,19 +1,31 @@
-"""The database that a configuration names."""
+"""The database that a configuration names, and whether a daemon fits it."""
 
 from __future__ import annotations
 
+import asyncio
+import hmac
+import logging
 import re
+from contextlib import suppress
+from typing import Final
 from urllib.parse import quote
 
 from msgspec.structs import replace
 
 from cvmd.config import Config, read_secret, secret_path
-from cvmd.errors import ConfigError
+from cvmd.errors import ConfigError, SealError
 from cvmd.meter import NO_METER, Meter
-from cvmd.store import Database
+from cvmd.ports import StoreDown
+from cvmd.sealing import Sealer
+from cvmd.store import AdminStore, Database, check_schema
 from cvmd.store.tls import Tls
+from cvmd.threads import Pool
 
-_BESIDE = 3
+log = logging.getLogger(__name__)
+
+_EVERY_S: Final = 10.0
+_UNTIL_SEEN_S: Final = 1.0
+_BESIDE: Final = 3
 """Connections of what runs alone: reconciliation, the heartbeat, and the watch over the database."""
 
 
@@ -52,6 +64,51 @@ def configured(config: Config, *, pool: int = 1, meter: Meter = NO_METER) -> Dat
         timeout_s=database.timeout_s,
         meter=meter,
     )
+
+
+def check_master_key(store: AdminStore, sealer: Sealer) -> None:
+    """Raises SealError where the database was set up with another master key; StoreDown."""
+    known = store.key_check()
+    if known is None:
+        raise SealError("the database does not know its master key yet: run `cvmd db migrate`")
+    if not hmac.compare_digest(known, sealer.check_value()):
+        raise SealError(
+            "secrets.master_key_file: not the master key that this database was set up with; nothing in it can be "
+            "read under another one: put that one back, from where its copy is kept"
+        )
+
+
+class Watch:
+    """Sees to it that a daemon and its database fit, also where the database was away or has been migrated since."""
+
+    def __init__(self, database: Database, sealer: Sealer) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._pool = Pool("watch", 1)
+        self._seen = False
+
+    def begin(self) -> None:
+        """The first look. A database that is down is waited for; raises WrongSchema or SealError if it does not fit."""
+        try:
+            self._look()
+        except StoreDown as error:
+            log.error("starting without the database, devices are told to come back: %s", error)
+
+    async def run(self) -> None:
+        """Look again and again. Raises WrongSchema or SealError once the database does not fit: so the daemon ends."""
+        while True:
+            await asyncio.sleep(_EVERY_S if self._seen else _UNTIL_SEEN_S)
+            with suppress(StoreDown):
+                await self._pool.run(self._look)
+
+    def close(self) -> None:
+        """Wait for the look that is under way."""
+        self._pool.close()
+
+    def _look(self) -> None:
+        check_schema(self._database)
+        check_master_key(AdminStore(self._database), self._sealer)
+        self._seen = True
 
 
 def _tls(config: Config) -> Tls:

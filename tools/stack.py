@@ -58,6 +58,24 @@ class Process:
             self.raise_ended()
         return line
 
+    def log_lines(self, event: str | None = None) -> list[dict[str, Any]]:
+        """The JSON lines of its log, or those of one event."""
+        text = self.log.read_text(errors="replace")
+        # The last line may be half written.
+        lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("}\n")]
+        return [line for line in lines if event is None or line.get("event") == event]
+
+    def listening(self) -> dict[str, Any]:
+        """Its line that says where it listens, once it does; RuntimeError with the end of its log if it never does."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not (lines := self.log_lines("listening")):
+            if not self.running():
+                self.raise_ended()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.log.stem} does not listen: {self.log.read_text()[-2000:]}")
+            time.sleep(0.02)
+        return lines[-1]
+
     def running(self) -> bool:
         """Whether it is there still."""
         return self._popen.poll() is None
@@ -145,10 +163,10 @@ class Stack:
         """Master key, configuration, schema."""
         self.cvmd("secrets", "new", str(self.directory / "master.key"), config=False)
         self.write_config()
-        self.cvmd("db", "migrate", *self._migrating_login())
+        self.cvmd("db", "migrate", *self.migrating_login())
 
-    def _migrating_login(self) -> list[str]:
-        """MySQL's; its password is the daemon's."""
+    def migrating_login(self) -> list[str]:
+        """The options of `cvmd db migrate`: on MySQL another login than the daemon's; the password is the same."""
         login = urlsplit(self.database_url).username
         return ["--login", f"{login}-migrate"] if login else []
 
@@ -185,24 +203,13 @@ class Stack:
         log = self.directory / f"cvmd-{self._starts}.log"
         command = [sys.executable, "-m", "cvmd", "serve", "--config", str(self.config)]
         self.daemon = Process(command, log, ENVIRONMENT)
-        deadline = time.monotonic() + READY_WITHIN_S
-        while not (lines := self.log_lines("listening")):
-            if not self.daemon.running():
-                self.daemon.raise_ended()
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"the daemon does not listen: {log.read_text()[-2000:]}")
-            time.sleep(0.02)
-        self.port, self.tls_port = (
-            int(lines[-1].get(name, ":0").rpartition(":")[2]) for name in ("address", "tls_address")
-        )
+        said = self.daemon.listening()
+        self.port, self.tls_port = (int(said.get(name, ":0").rpartition(":")[2]) for name in ("address", "tls_address"))
 
     def log_lines(self, event: str | None = None) -> list[dict[str, Any]]:
         """The running daemon's log, or the lines of one event."""
         assert self.daemon is not None, "start_daemon has run"
-        text = self.daemon.log.read_text(errors="replace")
-        # The last line may be half written.
-        lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("}\n")]
-        return [line for line in lines if event is None or line.get("event") == event]
+        return self.daemon.log_lines(event)
 
     def stop_daemon(self, number: Signals = SIGTERM) -> int:
         """End the daemon; its exit status."""

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from cvmd.cli.common import Refused
 from cvmd.config import Config
-from cvmd.database import configured
-from cvmd.errors import ConfigError, SealError
+from cvmd.database import check_master_key, configured
+from cvmd.errors import ConfigError
 from cvmd.sealing import Sealer, load_master_key
 from cvmd.store import AdminStore, Database, Trail, check_schema
 
@@ -73,12 +73,5 @@ def _login_name() -> str:
 def checked_sealer(settings: Config, store: AdminStore) -> Sealer:
     """Seals for this database. Raises SealError where the master key is not the database's own."""
     sealer = Sealer(load_master_key(settings.secrets.master_key_path))
-    known = store.key_check()
-    if known is None:
-        raise SealError("the database does not know its master key yet: run `cvmd db migrate`")
-    if known != sealer.check_value():
-        raise SealError(
-            f"{settings.secrets.master_key_path}: not the master key that this database was set up with; "
-            "name that one in secrets.master_key_file"
-        )
+    check_master_key(store, sealer)
     return sealer

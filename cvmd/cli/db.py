@@ -8,7 +8,7 @@ from cvmd import config
 from cvmd.cli.common import Exit, Refused, Subparsers, add_json, add_noun, add_verb
 from cvmd.cli.database import checked_sealer, open_database
 from cvmd.cli.output import print_fields, print_json
-from cvmd.database import logged_in
+from cvmd.database import check_master_key, logged_in
 from cvmd.errors import ConfigError
 from cvmd.ports import WrongSchema
 from cvmd.sealing import Sealer, load_master_key
@@ -41,8 +41,9 @@ def _migrate(arguments: argparse.Namespace) -> Exit:
             raise ConfigError(f"{database.path}: cannot be made: {error.strerror}; see database.url") from None
         store = AdminStore(database)
         if not store.set_key_check(sealer.check_value()):
-            checked_sealer(settings, store)
-    print(f"schema: {after}" + (", as before" if before == after else f", was {before or 'none'}"))
+            check_master_key(store, sealer)
+    newer = f", newer than this cvmd's {HEAD}" if after > HEAD else ""
+    print(f"schema: {after}{newer}" + (", as before" if before == after else f", was {before or 'none'}"))
     return Exit.DONE
 
 

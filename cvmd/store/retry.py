@@ -40,6 +40,8 @@ _REFUSED = {
     1049: "there is no such database",
     1142: "the user lacks a privilege (store/grants.sql)",
     1143: "the user lacks a privilege (store/grants.sql)",
+    1050: "the tables are half made, a migration was cut off: restore the backup, or begin with an empty database",
+    1060: "the tables are half made, a migration was cut off: restore the backup",
     1129: "the server has shut this machine out for its many errors (FLUSH HOSTS)",
     1130: "the server lets nobody in from this machine",
     1698: "the user or the password is wrong",

@@ -44,6 +44,8 @@ BIG = BigInteger().with_variant(Integer(), "sqlite")
 
 HEAD = "0001"
 """The revision of migrations/ that makes these tables."""
+OLDEST = "0001"
+"""The oldest revision that this version can work on; what came later it does not need."""
 
 DETAIL = 255
 """Characters of a detail; the rest is cut, since STRICT_ALL_TABLES would refuse the row."""
@@ -285,6 +287,7 @@ deployment = _table(
     Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
     Column("deployment_id", VARBINARY(16), nullable=False),
     Column("key_check", VARBINARY(255)),
+    Column("serves_from", String(16), nullable=False),  # the oldest HEAD of a cvmd that can work on these tables
     _time("created", nullable=False),
 )
 

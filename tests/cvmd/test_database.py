@@ -1,12 +1,19 @@
 """From a configuration to a database."""
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from cvmd import config
-from cvmd.database import configured, connections, logged_in
-from cvmd.errors import ConfigError
+from cvmd import config, database
+from cvmd.database import Watch, configured, connections, logged_in
+from cvmd.errors import ConfigError, SealError
+from cvmd.model import Secret
+from cvmd.ports import WrongSchema
+from cvmd.sealing import Sealer
+from cvmd.store import AdminStore, Database, migrate
 
 REMOTE = '[database]\nurl = "mysql+pymysql://cvmd@db.example.com/cvmd"\n'
 
@@ -44,3 +51,73 @@ def test_another_login_to_the_same_database(written: str, read: str) -> None:
     assert logged_in(whole, None, None) == whole
     with pytest.raises(ConfigError, match=r"^database\.password_file: must be a file's path"):
         logged_in(whole, None, "pa55word")
+
+
+# Watch
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch that looks as often as it can."""
+    monkeypatch.setattr(database, "_EVERY_S", 0.01)
+    monkeypatch.setattr(database, "_UNTIL_SEEN_S", 0.01)
+
+
+def a_sealer() -> Sealer:
+    return Sealer(Secret(os.urandom(32)))
+
+
+def set_up(file: Path, sealer: Sealer) -> Database:
+    """A migrated database that knows its master key."""
+    made = Database(f"sqlite:///{file}")
+    migrate(made)
+    AdminStore(made).set_key_check(sealer.check_value())
+    return made
+
+
+async def watched(watch: Watch) -> None:
+    """Until it ends, which it does by raising."""
+    try:
+        await asyncio.wait_for(watch.run(), 60)
+    finally:
+        watch.close()
+
+
+def test_a_daemon_does_not_begin_on_what_does_not_fit(tmp_path: Path) -> None:
+    made = set_up(tmp_path / "cvmd.db", a_sealer())
+    watch = Watch(made, a_sealer())
+    with pytest.raises(SealError, match="not the master key that this database was set up with"):
+        watch.begin()
+    watch.close()
+    made.close()
+
+
+def test_inv6_a_database_that_comes_later_is_checked_then(tmp_path: Path, often: None) -> None:
+    """Not there at the start, and then there under another master key: the daemon must not seal for it."""
+    file = tmp_path / "cvmd.db"
+    file.mkdir()
+    later = Database(f"sqlite:///{file}", timeout_s=0.2)
+    watch = Watch(later, a_sealer())
+    watch.begin()
+    file.rmdir()
+    set_up(file, a_sealer()).close()
+    with pytest.raises(SealError, match="not the master key"):
+        asyncio.run(watched(watch))
+    later.close()
+
+
+def test_a_migration_that_shuts_this_version_out_ends_the_daemon(tmp_path: Path, often: None) -> None:
+    sealer = a_sealer()
+    made = set_up(tmp_path / "cvmd.db", sealer)
+    watch = Watch(made, sealer)
+    watch.begin()
+
+    async def migrated_meanwhile() -> None:
+        running = asyncio.create_task(watched(watch))
+        made.statement(lambda t: t.change(text("UPDATE alembic_version SET version_num = '9999'")))
+        made.statement(lambda t: t.change(text("UPDATE deployment SET serves_from = '9999'")))
+        await running
+
+    with pytest.raises(WrongSchema, match="upgrade cvmd"):
+        asyncio.run(migrated_meanwhile())
+    made.close()

@@ -87,4 +87,6 @@ def test_inv6_it_does_not_start_under_another_master_key(admin: Cli, cli: Cli, c
     (configuration.parent / "master.key").unlink()
     cli("secrets", "new", "master.key")
 
-    assert "not the key that this database was set up with" in cli("serve", "--config", configuration).complaint(2)
+    assert "not the master key that this database was set up with" in cli("serve", "--config", configuration).complaint(
+        2
+    )

@@ -13,7 +13,7 @@ from cvmd.ports import StoreDown, WrongSchema
 from cvmd.store import AdminStore, Database, Store, check_schema, migrate, status
 from cvmd.store.deployment import schema_version
 from cvmd.store.products import ProductRules
-from cvmd.store.schema import HEAD
+from cvmd.store.schema import HEAD, OLDEST
 from tests.cvmd.store.conftest import TRAIL, Scene, a_claim, a_key
 from tools.mariadb import login
 
@@ -46,15 +46,32 @@ def test_migrate_makes_the_tables_once(bare: Database) -> None:
     assert [it.account.name for it in AdminStore(bare).list_accounts()] == ["default"]
 
 
-@pytest.mark.parametrize(("version", "advice"), [("0000", "cvmd db migrate"), ("9999", "upgrade cvmd")])
-def test_tables_of_another_version_are_refused(bare: Database, version: str, advice: str) -> None:
+def be_of(database: Database, version: str, serves_from: str = HEAD) -> None:
+    """The tables, as if another version of cvmd had migrated them."""
+    database.statement(lambda t: t.change(text(f"UPDATE alembic_version SET version_num = '{version}'")))
+    database.statement(lambda t: t.change(text(f"UPDATE deployment SET serves_from = '{serves_from}'")))
+
+
+def test_tables_that_are_too_old_are_refused(bare: Database) -> None:
     migrate(bare)
-    bare.statement(lambda t: t.change(text(f"UPDATE alembic_version SET version_num = '{version}'")))
-    with pytest.raises(WrongSchema, match=advice):
+    be_of(bare, "0000")
+    with pytest.raises(WrongSchema, match=f"of revision 0000, this cvmd needs {OLDEST}: run `cvmd db migrate`"):
         check_schema(bare)
-    if version > HEAD:
-        with pytest.raises(WrongSchema, match=advice):
-            migrate(bare)
+
+
+def test_newer_tables_serve_as_long_as_they_say_so(bare: Database) -> None:
+    migrate(bare)
+    be_of(bare, "9998", serves_from=HEAD)
+    check_schema(bare)
+    assert migrate(bare) == ("9998", "9998")
+    be_of(bare, "9999", serves_from="9998")
+    for refused in (check_schema, migrate):
+        with pytest.raises(WrongSchema, match=f"for a cvmd of revision 9998 or later; this one is of {HEAD}: upgrade"):
+            refused(bare)
+
+
+def test_the_range_that_this_version_serves_is_one() -> None:
+    assert OLDEST <= HEAD
 
 
 def test_a_missing_table_is_a_wrong_schema_to_every_method(bare: Database) -> None:

@@ -19,7 +19,9 @@ def test_lost_with_its_connection_or_server(number: int) -> None:
     assert judge(pymysql.err.OperationalError(number, "text"))[0] is Verdict.RECONNECT
 
 
-@pytest.mark.parametrize("number", [1044, 1045, 1049, 1129, 1130, 1142, 1143, 1698, 1820, 1862, 2026, 2059, 2061, 3159])
+@pytest.mark.parametrize(
+    "number", [1044, 1045, 1049, 1050, 1060, 1129, 1130, 1142, 1143, 1698, 1820, 1862, 2026, 2059, 2061, 3159]
+)
 def test_refused_until_a_person_acts(number: int) -> None:
     assert judge(pymysql.err.OperationalError(number, "text"))[0] is Verdict.DOWN
 

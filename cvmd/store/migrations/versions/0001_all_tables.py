@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("deployment_id", sa.VARBINARY(16), nullable=False),
         sa.Column("key_check", sa.VARBINARY(255)),
+        sa.Column("serves_from", sa.String(16), nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
@@ -248,4 +249,6 @@ def upgrade() -> None:
     now_us = time.time_ns() // 1000
     op.bulk_insert(accounts, [{"id": 1, "name": "default", "created_us": now_us}])
     op.bulk_insert(pace, [{"account_id": 1, "operation": "create", "tat_us": 0}])
-    op.bulk_insert(deployment, [{"id": 1, "deployment_id": secrets.token_bytes(16), "created_us": now_us}])
+    op.bulk_insert(
+        deployment, [{"id": 1, "deployment_id": secrets.token_bytes(16), "serves_from": revision, "created_us": now_us}]
+    )
