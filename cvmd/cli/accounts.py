@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from typing import Any
 
 from cvmd import config
+from cvmd.checks import Check
 from cvmd.cli import arguments as argument
 from cvmd.cli.common import Exit, Refused, Subparsers, add_json, add_noun, add_verb
 from cvmd.cli.database import admin_store
 from cvmd.cli.output import print_json, print_table
 from cvmd.config import Config
-from cvmd.errors import ConfigError
+from cvmd.errors import ConfigError, IssuerError
 from cvmd.issuer import permissions
 from cvmd.issuer.roots import root_ca
+from cvmd.model import Account
 from cvmd.store.accounts import AccountRecord, AccountRules
 
 
 def add_to(nouns: Subparsers) -> None:
-    """The verbs `add`, `set`, `list` and `policy`."""
+    """The verbs `add`, `set`, `list`, `test` and `policy`."""
     verbs = add_noun(nouns, "accounts", "AWS accounts and regions: where certificates are made, and as whom")
     add = add_verb(verbs, "add", _add, "make an account; what is not named is as [aws] in the configuration says")
     add.add_argument("name", type=argument.name)
@@ -30,6 +33,14 @@ def add_to(nouns: Subparsers) -> None:
     _add_rules(change)
     change.add_argument("--yes", action="store_true", help="also where certificates would be left behind")
     add_json(add_verb(verbs, "list", _list, "list all accounts"))
+    test = add_verb(
+        verbs,
+        "test",
+        _test,
+        "ask AWS whether an account is as cvmd needs it; changes nothing. Exit code 1 if a line failed",
+    )
+    test.add_argument("name", nargs="*", type=argument.name, help="of these (all)")
+    add_json(test)
     policy = add_verb(verbs, "policy", _policy, "print the IAM policy that cvmd needs, as JSON")
     policy.add_argument("name", nargs="?", type=argument.name, help="for this account: its partition, region, role")
     policy.add_argument("--partition", type=argument.partition, help="aws, aws-cn, aws-us-gov (the account's, or aws)")
@@ -142,6 +153,39 @@ def _document(record: AccountRecord) -> dict[str, object]:
     """An account as JSON has it; null: as [aws] says."""
     counted = {"products": record.products, "certificates": record.certificates}
     return {"name": record.account.name, **asdict(record.rules), **counted}
+
+
+def _test(arguments: argparse.Namespace) -> Exit:
+    # Only here: boto3 would double the time of every other command.
+    from cvmd.aws import aws_settings, root_cas
+    from cvmd.issuer.probe import Probe
+
+    settings = config.load(arguments.config)
+    with admin_store(settings) as store:
+        known = [store.show_account(name) for name in arguments.name] or store.list_accounts()
+    probe, root_ca_of = Probe(aws_settings(settings)), root_cas(settings)
+    found: list[tuple[str, Check]] = []
+    for account in (it.account for it in known):
+        checks = probe.run(account, data_endpoint=account.data_endpoint or settings.aws.data_endpoint or None)
+        found += [(account.name, check) for check in [*checks, _root_ca_check(account, root_ca_of)]]
+    if arguments.json:
+        columns = ("account", "check", "result", "detail", "to_do")
+        print_json([dict(zip(columns, _row(name, it), strict=True)) for name, it in found])
+    else:
+        print_table(("account", "check", "result", "detail", "to do"), (_row(name, it) for name, it in found))
+    return Exit.REFUSED if any(it.passed is False for _, it in found) else Exit.DONE
+
+
+def _root_ca_check(account: Account, root_ca_of: Callable[[Account], bytes]) -> Check:
+    try:
+        size = len(root_ca_of(account))
+    except IssuerError as error:
+        return Check("root CA", False, str(error), f"mend the file, or `cvmd accounts set {account.name} --root-ca`")
+    return Check("root CA", True, f"{size} bytes of DER")
+
+
+def _row(account: str, check: Check) -> tuple[str | None, ...]:
+    return account, check.name, check.word, check.detail, check.to_do or None
 
 
 def _policy(arguments: argparse.Namespace) -> Exit:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
@@ -28,8 +28,9 @@ from cvmd.model import Account
 if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
 
-_RENEW_S: Final = 10.0
-"""No oftener; below the shortest rest of an account's breaker."""
+_RENEW_S: Final = 1.0
+"""No oftener: some calls fail on although the account's breaker is open, those of disposal."""
+_Key = tuple[Access, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,6 @@ class AwsSettings:
         )
 
 
-class _Made(NamedTuple):
-    client: IoTClient
-    at_s: float
-
-
 class Connection:
     """Safe to share between threads. The client of an account is made once, at its first call, and anew after a fault
     of the account: who has mended its credentials need not restart the daemon.
@@ -88,7 +84,8 @@ class Connection:
     def __init__(self, settings: AwsSettings, meter: Meter = NO_METER) -> None:
         self._settings = settings
         self._meter = meter
-        self._clients: dict[tuple[Access, str | None], _Made] = {}
+        self._clients: dict[_Key, IoTClient] = {}
+        self._renewed_s: dict[_Key, float] = {}
         self._making = threading.Lock()
         pin_loggers()
 
@@ -103,14 +100,16 @@ class Connection:
         """What one request is answered; `missing`: what ResourceNotFoundException means in this operation."""
         began_s = time.monotonic()
         outcome = "ok"
+        client = None
         try:
-            answer: dict[str, Any] = call(self._client(account))
+            client = self._client(account)
+            answer: dict[str, Any] = call(client)
         except Exception as error:  # botocore's parsers raise whatever a strange body makes them stumble on
             # Not chained: botocore's frames in a traceback hold the whole answer.
             known = error if isinstance(error, IssuerError) else issuer_error(operation, error, missing=missing)
             outcome = known.fault
             if known.fault is IssuerFault.ACCOUNT:
-                self._forget_client(account)
+                self._forget_client(account, client)
             raise known from None
         finally:
             self._meter.aws_called(account.name, operation, outcome, time.monotonic() - began_s)
@@ -122,21 +121,21 @@ class Connection:
     def _client(self, account: Account) -> IoTClient:
         key = self._key(account)
         with self._making:
-            made = self._clients.get(key)
-            if made is None:
-                made = self._clients[key] = _Made(self._make_client(*key), time.monotonic())
-        return made.client
+            client = self._clients.get(key)
+            if client is None:
+                client = self._clients[key] = self._make_client(*key)
+        return client
 
-    def _forget_client(self, account: Account) -> None:
+    def _forget_client(self, account: Account, client: IoTClient | None) -> None:
         """Its credentials may be old: a file was changed, or a role's sessions were revoked."""
-        key = self._key(account)
+        key, now_s = self._key(account), time.monotonic()
         with self._making:
-            made = self._clients.get(key)
-            # What is newer has read the credentials anew, and to make a client costs more than a call.
-            if made is not None and time.monotonic() - made.at_s > _RENEW_S:
-                del self._clients[key]
+            # Of many threads that fail one forgets it. And to make a client costs more than a call.
+            if self._clients.get(key) is client and now_s - self._renewed_s.get(key, -_RENEW_S) >= _RENEW_S:
+                self._clients.pop(key, None)
+                self._renewed_s[key] = now_s
 
-    def _key(self, account: Account) -> tuple[Access, str | None]:
+    def _key(self, account: Account) -> _Key:
         return self._settings.access(account), account.endpoint_url or self._settings.endpoint_url
 
     def _make_client(self, access: Access, endpoint_url: str | None) -> IoTClient:

@@ -98,7 +98,7 @@ def _once_for_all(assume: Callable[[], dict[str, Any]]) -> Callable[[], dict[str
     def ask() -> dict[str, Any]:
         nonlocal failed
         if failed is not None and time.monotonic() < failed[0]:
-            raise failed[1]
+            raise failed[1].with_traceback(None)  # of the others
         try:
             answer = assume()
         except Exception as error:  # as for any call: botocore's parsers raise whatever makes them stumble

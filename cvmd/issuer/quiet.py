@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from cvmd.errors import IssuerError
+
 _PINNED = ("boto3", "botocore", "s3transfer", "urllib3")
 
 
@@ -17,8 +19,15 @@ def pin_loggers() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name, logger in list(logging.root.manager.loggerDict.items()):
         if name.partition(".")[0] in _PINNED and isinstance(logger, logging.Logger):
-            logger.addFilter(_is_warning)  # the same one again is no second one
+            logger.addFilter(_is_fit)  # the same one again is no second one
 
 
-def _is_warning(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING
+def _is_fit(record: logging.LogRecord) -> bool:
+    """A warning at least; in place of a traceback, of frames that held answers, the error's name."""
+    if record.levelno < logging.WARNING:
+        return False
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        name = str(error) if isinstance(error, IssuerError) else type(error).__name__
+        record.msg, record.args, record.exc_info = f"{record.getMessage()} {name}", (), None
+    return True

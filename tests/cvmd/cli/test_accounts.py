@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from cvmd.issuer.permissions import iam_policy
+from cvmd.issuer.roots import root_ca
+from tools.awsiot import Control
+
 Cli = Callable[..., Any]
 
 ROLE = "arn:aws-cn:iam::123456789012:role/cvmd"
@@ -166,3 +170,60 @@ def test_the_policy_is_there_before_there_is_a_database(cli: Cli) -> None:
     gov = cli("accounts", "policy", "--partition", "aws-us-gov")
     assert "arn:aws-us-gov:iot:" in json.dumps(gov.json)
     assert "arn:aws:" not in gov.out
+
+
+# test
+
+
+@pytest.fixture
+def at_aws(standin: Control, configuration: Path, tmp_path: Path) -> Path:
+    """The stand-in as AWS, by credentials in a file; the configuration."""
+    file = tmp_path / "aws.config"
+    file.touch(mode=0o600)
+    file.write_text("[profile fleet]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = secret\n")
+    settings = {
+        "region": "us-east-1", "endpoint_url": standin.url, "sts_endpoint_url": standin.url, "profile": "fleet",
+        "config_file": str(file), "root_ca": "amazon-root-ca-1",
+    }  # fmt: skip
+    lines = "".join(f'{key} = "{value}"\n' for key, value in settings.items())
+    configuration.write_text(f"{configuration.read_text()}[aws]\n{lines}")
+    return configuration
+
+
+@pytest.mark.usefixtures("at_aws")
+def test_an_account_that_is_well_passes(admin: Cli) -> None:
+    told = admin("accounts", "test", "default")
+    assert (told.code, told.err) == (0, ""), told
+    assert "failed" not in told.out
+    assert all(it in told.out for it in ("credentials", "clock", "iot:UpdateCertificate", "root CA", "quotas"))
+
+
+@pytest.mark.usefixtures("at_aws")
+def test_what_fails_is_code_1_and_says_what_to_do(admin: Cli, standin: Control) -> None:
+    admin("accounts", "add", "other", "--creates-per-s", "15")
+    standin.allow(iam_policy("aws", account="000000000000"))
+    told = admin("accounts", "test", "--json")
+    assert told.code == 1
+    by_name = {(it["account"], it["check"]): it for it in told.json}
+    assert {account for account, _ in by_name} == {"default", "other"}
+    failed = by_name["default", "iot:GetPolicy"]
+    assert (failed["result"], "accounts policy default" in failed["to_do"]) == ("failed", True)
+    assert by_name["default", "iot:ListCertificates"]["result"] == "passed"
+    assert by_name["other", "quotas"]["result"] == "warning"
+    table = admin("accounts", "test", "default").out
+    assert "not authorized to perform: iot:GetPolicy" in table
+
+
+@pytest.mark.usefixtures("at_aws")
+def test_a_root_ca_that_is_gone_fails(admin: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "root.der"
+    file.write_bytes(root_ca("amazon-root-ca-3", region=""))
+    assert admin("accounts", "set", "default", "--root-ca", file).code == 0
+    file.unlink()
+    told = admin("accounts", "test", "default", "--json")
+    (failed,) = (it for it in told.json if it["result"] == "failed")
+    assert (failed["check"], "give a file" in failed["detail"]) == ("root CA", True)
+
+
+def test_an_account_that_is_not_there_cannot_be_tested(admin: Cli) -> None:
+    assert "there is no account 'other'" in admin("accounts", "test", "other").complaint(1)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
+from cvmd.errors import IssuerError, IssuerFault
 from cvmd.issuer.aws_iot import AwsIot, AwsSettings
 from cvmd.issuer.quiet import pin_loggers
 from cvmd.model import Account
@@ -106,3 +107,17 @@ def test_pinning_twice_adds_one_filter() -> None:
     pin_loggers()
     assert {logger.name: len(logger.filters) for logger in library_loggers()} == before
     assert all(logger.filters for logger in library_loggers())
+
+
+def test_a_traceback_of_the_libraries_is_a_name(log: io.StringIO) -> None:
+    """Its frames held what AWS had answered."""
+    pin_loggers()
+    try:
+        raise IssuerError(IssuerFault.ACCOUNT, "AssumeRole", "AccessDenied", "to the role")
+    except IssuerError:
+        logging.getLogger("botocore").warning("renewal failed.", exc_info=True)
+    try:
+        raise ValueError("a key")
+    except ValueError:
+        logging.getLogger("botocore").warning("renewal failed.", exc_info=True)
+    assert log.getvalue() == "renewal failed. AssumeRole: AccessDenied: to the role\nrenewal failed. ValueError\n"
