@@ -142,7 +142,7 @@ class Node:
         database = configured(config, pool=connections(config), meter=meter)
         stack.callback(database.close)
         database.serve_alone()
-        watch = Watch(database, sealer)
+        watch = Watch(config, database, sealer)
         stack.callback(watch.close)
         watch.begin()
         node, kept = node_id(config.worker.state_dir or os.environ.get("STATE_DIRECTORY", ""), stack)

@@ -12,17 +12,21 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
+from cvmd.checks import Check
 from cvmd.config import Config, read_secret, secret_path
 from cvmd.errors import ConfigError, SealError
+from cvmd.log import canonical
 from cvmd.meter import NO_METER, Meter
 from cvmd.ports import StoreDown
 from cvmd.sealing import Sealer
 from cvmd.store import AdminStore, Database, check_schema
+from cvmd.store.server import server_checks
 from cvmd.store.tls import Tls
 from cvmd.threads import Pool
 
 log = logging.getLogger(__name__)
 
+_LEVELS: Final = {"failed": logging.ERROR, "warning": logging.WARNING}
 _EVERY_S: Final = 10.0
 _UNTIL_SEEN_S: Final = 1.0
 _BESIDE: Final = 3
@@ -78,10 +82,23 @@ def check_master_key(store: AdminStore, sealer: Sealer) -> None:
         )
 
 
-class Watch:
-    """Sees to it that a daemon and its database fit, also where the database was away or has been migrated since."""
+def database_checks(config: Config, database: Database) -> list[Check]:
+    """Is the database there, safe, durable, big enough, and what may the login do. Never raises."""
+    try:
+        return server_checks(database, config.database.tls, connections(config))
+    except StoreDown as error:
+        reason = str(error).removeprefix("database: ")
+        return [Check("database server", False, reason, "see database.url, database.password_file and database.tls")]
 
-    def __init__(self, database: Database, sealer: Sealer) -> None:
+
+class Watch:
+    """Sees to it that a daemon and its database fit, also where the database was away or has been migrated since.
+
+    What could be better about it is in the log once.
+    """
+
+    def __init__(self, config: Config, database: Database, sealer: Sealer) -> None:
+        self._config = config
         self._database = database
         self._sealer = sealer
         self._pool = Pool("watch", 1)
@@ -108,7 +125,13 @@ class Watch:
     def _look(self) -> None:
         check_schema(self._database)
         check_master_key(AdminStore(self._database), self._sealer)
-        self._seen = True
+        if not self._seen:
+            self._seen = True
+            for it in database_checks(self._config, self._database):
+                canonical(
+                    "database check", level=_LEVELS.get(it.word, logging.INFO),
+                    check=it.name, outcome=it.word, detail=it.detail, to_do=it.to_do or None,
+                )  # fmt: skip
 
 
 def _tls(config: Config) -> Tls:

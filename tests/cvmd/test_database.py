@@ -1,6 +1,7 @@
 """From a configuration to a database."""
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from cvmd import config, database
-from cvmd.database import Watch, configured, connections, logged_in
+from cvmd.config import Config
+from cvmd.database import Watch, configured, connections, database_checks, logged_in
 from cvmd.errors import ConfigError, SealError
 from cvmd.model import Secret
 from cvmd.ports import WrongSchema
@@ -85,7 +87,7 @@ async def watched(watch: Watch) -> None:
 
 def test_a_daemon_does_not_begin_on_what_does_not_fit(tmp_path: Path) -> None:
     made = set_up(tmp_path / "cvmd.db", a_sealer())
-    watch = Watch(made, a_sealer())
+    watch = Watch(Config(), made, a_sealer())
     with pytest.raises(SealError, match="not the master key that this database was set up with"):
         watch.begin()
     watch.close()
@@ -97,7 +99,7 @@ def test_inv6_a_database_that_comes_later_is_checked_then(tmp_path: Path, often:
     file = tmp_path / "cvmd.db"
     file.mkdir()
     later = Database(f"sqlite:///{file}", timeout_s=0.2)
-    watch = Watch(later, a_sealer())
+    watch = Watch(Config(), later, a_sealer())
     watch.begin()
     file.rmdir()
     set_up(file, a_sealer()).close()
@@ -109,7 +111,7 @@ def test_inv6_a_database_that_comes_later_is_checked_then(tmp_path: Path, often:
 def test_a_migration_that_shuts_this_version_out_ends_the_daemon(tmp_path: Path, often: None) -> None:
     sealer = a_sealer()
     made = set_up(tmp_path / "cvmd.db", sealer)
-    watch = Watch(made, sealer)
+    watch = Watch(Config(), made, sealer)
     watch.begin()
 
     async def migrated_meanwhile() -> None:
@@ -120,4 +122,33 @@ def test_a_migration_that_shuts_this_version_out_ends_the_daemon(tmp_path: Path,
 
     with pytest.raises(WrongSchema, match="upgrade cvmd"):
         asyncio.run(migrated_meanwhile())
+    made.close()
+
+
+# What is looked at
+
+
+def test_a_database_that_is_down_is_one_failed_check() -> None:
+    down = config.parse('[database]\nurl = "mysql+pymysql://cvmd@127.0.0.1:1/cvmd"\ntimeout_s = 0.2', "test")
+    made = configured(down)
+    (found,) = database_checks(down, made)
+    assert (found.word, found.detail) == ("failed", "the server cannot be reached (2003)")
+    assert "database.url" in found.to_do
+    made.close()
+
+
+def test_what_was_found_is_in_the_log_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sealer = a_sealer()
+    made = set_up(tmp_path / "cvmd.db", sealer)
+    said: list[tuple[int, object, object]] = []
+    monkeypatch.setattr(
+        database, "canonical", lambda event, *, level, **fields: said.append((level, event, fields["check"]))
+    )
+    watch = Watch(Config(), made, sealer)
+    for _ in range(2):
+        watch.begin()
+    assert said == [
+        (logging.INFO, "database check", "database server"), (logging.INFO, "database check", "database tables")
+    ]  # fmt: skip
+    watch.close()
     made.close()
