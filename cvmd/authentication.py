@@ -6,16 +6,22 @@ devices may call. Whoever is refused hears the one constant AUTH (SPEC.md 12.2);
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypedDict
 
 from cvmd import networks
+from cvmd.errors import SealError
 from cvmd.model import US, Access, Auth, Product, Secret, View
 from cvmd.ports import Sealing
+
+_DECOY_SIZE: Final = 32
 
 
 class Denial(StrEnum):
@@ -59,7 +65,7 @@ class Credentials:
 def credentials(view: View | None, serial: bytes, source: str, sealing: Sealing) -> Credentials:
     """Of whoever names `serial` from the address `source`. One unsealing and one HMAC whoever it is.
 
-    Raises SealError where the row was sealed elsewhere, or under another master key.
+    Raises SealError where a row was sealed elsewhere, under another master key, or changed without it.
     """
     secret = _unsealed(view, serial, sealing)
     derived = Secret(hmac.digest(secret.reveal(), serial, "sha256"))
@@ -69,25 +75,54 @@ def credentials(view: View | None, serial: bytes, source: str, sealing: Sealing)
     if view.device.disabled:
         return Credentials(token, False, Denial.DISABLED)
     if view.product.auth is Auth.SERIAL:
-        return _unproven(view, source, token)
+        return _unproven(view, source)
     return Credentials(token, True, Denial.WRONG_TOKEN)
 
 
 def _unsealed(view: View | None, serial: bytes, sealing: Sealing) -> Secret:
-    if view is not None and view.product.auth is Auth.TOKEN:
+    """The secret that the product's auth rests on."""
+    if view is None:
+        return sealing.unseal_decoy()
+    auth, access = view.product.auth, view.access
+    if auth is Auth.TOKEN:
         return sealing.unseal(view.device.sealed_token, table="devices", column="sealed_token", row=serial)
-    if view is not None and view.product.auth is Auth.DERIVED:
-        sealed = view.access.sealed_key or b""
-        return sealing.unseal(sealed, table="products", column="sealed_key", row=view.product.name.encode())
-    return sealing.unseal_decoy()
+    place = _place(auth, view.product.name)
+    secret = sealing.unseal(access.sealed_auth or b"", **place)
+    if auth is Auth.SERIAL and secret != _digest(access):
+        raise SealError(
+            f"product {view.product.name}: its auth serial is not as the operator has set it; look who writes to the "
+            "database, then say it again with `cvmd products set`"
+        )
+    return secret
 
 
 def seal_product_key(key: Secret, product: str, sealing: Sealing) -> bytes:
-    """The product key as its row holds it."""
-    return sealing.seal(key, table="products", column="sealed_key", row=product.encode())
+    """`sealed_auth` of auth `derived`."""
+    return sealing.seal(key, **_place(Auth.DERIVED, product))
 
 
-def _unproven(view: View, source: str, decoy: Secret) -> Credentials:
+def seal_access(access: Access, product: str, sealing: Sealing) -> bytes:
+    """`sealed_auth` of auth `serial`: who writes to the database alone lets nobody in who proves nothing (inv. 6)."""
+    return sealing.seal(_digest(access), **_place(Auth.SERIAL, product))
+
+
+def _digest(access: Access) -> Secret:
+    allowed = [access.allow_server_keys, access.source_networks, access.window_until_us]
+    return Secret(hashlib.sha256(json.dumps(allowed).encode()).digest())
+
+
+class _Place(TypedDict):
+    table: str
+    column: str
+    row: bytes
+
+
+def _place(auth: Auth, product: str) -> _Place:
+    """A place of its own for each auth: else what is sealed for one, and no secret, would be a key of the other."""
+    return _Place(table="products", column=f"sealed_auth {auth}", row=product.encode())
+
+
+def _unproven(view: View, source: str) -> Credentials:
     """The empty token of auth `serial`, for a caller from a source network or while the window is open."""
     access, nothing = view.access, Secret(b"")
     if access.source_networks is not None:
@@ -98,7 +133,7 @@ def _unproven(view: View, source: str, decoy: Secret) -> Credentials:
         until = datetime.fromtimestamp((access.window_until_us or 0) // US, UTC).isoformat()
         return Credentials(nothing, True, Denial.TOKEN_USED, f"from {source}, window until {until}")
     denial = Denial.WINDOW_CLOSED if access.source_networks is None else Denial.NOT_IN_NETWORK
-    return Credentials(decoy, False, denial)
+    return Credentials(Secret(os.urandom(_DECOY_SIZE)), False, denial)
 
 
 def _window_open(access: Access, now_us: int) -> bool:
@@ -120,7 +155,7 @@ def problems(product: Product, access: Access, now_us: int) -> Iterator[str]:
             f"source networks, window and allow-server-keys have no effect under auth {product.auth}, whose devices "
             "prove themselves from anywhere: take them away, or set --auth serial"
         )
-    if product.auth is Auth.DERIVED and not access.sealed_key:
+    if product.auth is Auth.DERIVED and not access.sealed_auth:
         yield "auth derived without a product key: no device can be vended; --key-out makes one"
 
 

@@ -148,10 +148,10 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What else a product says of who may call. All but `sealed_key` binds under auth `serial` alone."""
+    """What else a product says of who may call. All but `sealed_auth` binds under auth `serial` alone."""
 
-    sealed_key: bytes | None = field(repr=False, default=None)
-    """The product key of auth `derived`."""
+    sealed_auth: bytes | None = field(repr=False, default=None)
+    """The product key of auth `derived`; of `serial` the seal of all that follows: see cvmd.authentication."""
     allow_server_keys: bool = False
     """Keys made here may go to devices that prove nothing."""
     source_networks: str | None = None

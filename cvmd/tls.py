@@ -153,10 +153,8 @@ class TlsLine(asyncio.Protocol, asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         assert self._tls is not None, "nothing is said before the peer has said something"
-        left = memoryview(data)
         try:
-            while left:
-                left = left[self._tls.write(left) :]
+            self._tls.write(data)  # all of it: memory always takes more
         except ssl.SSLError as error:
             self._break(error)
         else:

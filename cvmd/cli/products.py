@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from cvmd import config
-from cvmd.authentication import problems, seal_product_key
+from cvmd.authentication import problems, seal_access, seal_product_key
 from cvmd.cli import arguments as argument
 from cvmd.cli.common import Exit, Subparsers, add_json, add_noun, add_verb
 from cvmd.cli.database import admin_store, checked_sealer
 from cvmd.cli.files import read_token, written_first
 from cvmd.cli.output import print_fields, print_json, print_table, time
+from cvmd.errors import ConfigError
 from cvmd.model import US, Auth, KeySource, Secret
 from cvmd.store import AdminStore
 from cvmd.store.products import ProductRecord, ProductRules
@@ -101,8 +102,8 @@ def _add(arguments: argparse.Namespace) -> Exit:
     settings, key = config.load(arguments.config), _product_key(arguments)
     with admin_store(settings) as store:
         rules = _with_window(ProductRules(**_given_rules(arguments)), arguments, store)
-        with _sealed(key, arguments, settings, store) as sealed_key:
-            store.add_product(arguments.name, rules, account=arguments.account, sealed_key=sealed_key)
+        with _sealed(key, rules, arguments, settings, store) as sealed_auth:
+            store.add_product(arguments.name, rules, account=arguments.account, sealed_auth=sealed_auth)
         _warn(store, arguments.name)
     return Exit.DONE
 
@@ -112,8 +113,8 @@ def _set(arguments: argparse.Namespace) -> Exit:
     with admin_store(settings) as store:
         rules = replace(store.show_product(arguments.name).rules, **_given_rules(arguments))
         rules = _with_window(rules, arguments, store)
-        with _sealed(key, arguments, settings, store) as sealed_key:
-            store.set_product(arguments.name, rules, sealed_key=sealed_key)
+        with _sealed(key, rules, arguments, settings, store) as sealed_auth:
+            store.set_product(arguments.name, rules, sealed_auth=sealed_auth)
         _warn(store, arguments.name)
     return Exit.DONE
 
@@ -127,15 +128,21 @@ def _product_key(arguments: argparse.Namespace) -> Secret | None:
 
 @contextmanager
 def _sealed(
-    key: Secret | None, arguments: argparse.Namespace, settings: config.Config, store: AdminStore
+    key: Secret | None, rules: ProductRules, arguments: argparse.Namespace, settings: config.Config, store: AdminStore
 ) -> Iterator[bytes | None]:
-    """The product key as the store takes it; a new one is in its file first."""
-    if key is None:
+    """What the auth rests on as the store takes it; a new product key is in its file first."""
+    if key is not None and rules.auth is not Auth.DERIVED:
+        raise ConfigError(
+            f"auth {rules.auth} has no product key: take --key-out and --key-file away, or set --auth derived"
+        )
+    if rules.auth is Auth.SERIAL:
+        yield seal_access(rules.access(), arguments.name, checked_sealer(settings, store))
+    elif key is not None:
+        sealed = seal_product_key(key, arguments.name, checked_sealer(settings, store))
+        with written_first(arguments.key_out, key, f"cvmd products show {arguments.name}"):
+            yield sealed
+    else:
         yield None
-        return
-    sealed = seal_product_key(key, arguments.name, checked_sealer(settings, store))
-    with written_first(arguments.key_out, key, f"cvmd products show {arguments.name}"):
-        yield sealed
 
 
 def _with_window(rules: ProductRules, arguments: argparse.Namespace, store: AdminStore) -> ProductRules:

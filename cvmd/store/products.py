@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from sqlalchemy import LargeBinary, func, insert, or_, select, update
+from sqlalchemy import func, insert, select, update
 
 from cvmd import networks
 from cvmd.errors import ConfigError
 from cvmd.model import Access, Auth, KeySource, Product
 from cvmd.store import rows
 from cvmd.store.accounts import account_id, check_name, no_such
-from cvmd.store.engine import Database, Duplicate, Row, Transaction
+from cvmd.store.engine import Contended, Database, Duplicate, Row, Transaction
 from cvmd.store.schema import NOW, accounts, devices, given, products
 
 _MAX_NETWORKS = 1024
@@ -47,6 +47,10 @@ class ProductRules:
             if len(self.source_networks) > _MAX_NETWORKS:
                 raise ConfigError(f"source_networks has more than {_MAX_NETWORKS} characters: name larger networks")
 
+    def access(self, sealed_auth: bytes | None = None) -> Access:
+        """What of it says who may call."""
+        return Access(sealed_auth, self.allow_server_keys, self.source_networks, self.window_until_us)
+
 
 @dataclass(frozen=True, slots=True)
 class ProductRecord:
@@ -55,19 +59,18 @@ class ProductRecord:
     product: Product
     rules: ProductRules
     devices: int
-    sealed_key: bytes | None = field(repr=False)
+    sealed_auth: bytes | None = field(repr=False)
 
     @property
     def access(self) -> Access:
         """As whoever authenticates has it."""
-        rules = self.rules
-        return Access(self.sealed_key, rules.allow_server_keys, rules.source_networks, rules.window_until_us)
+        return self.rules.access(self.sealed_auth)
 
 
 _RULES = [products.c[name] for name in ProductRules.__dataclass_fields__]
 _DEVICES = select(func.count()).where(devices.c.product_id == products.c.id).correlate(products).scalar_subquery()
 _PRODUCTS = (
-    select(*rows.labelled(rows.ACCOUNT, rows.PRODUCT, _RULES, [products.c.sealed_key, _DEVICES]))
+    select(*rows.labelled(rows.ACCOUNT, rows.PRODUCT, _RULES, [products.c.sealed_auth, _DEVICES]))
     .join_from(products, accounts, accounts.c.id == products.c.account_id)
     .order_by(products.c.name)
 )
@@ -75,8 +78,7 @@ _PRODUCT = _PRODUCTS.where(products.c.name == given("product_name"))
 # Devices prove themselves as they were made: how they do cannot change under them.
 _NO_DEVICES = ~select(devices.c.id).where(devices.c.product_id == products.c.id).correlate(products).exists()
 _SET_PRODUCT = update(products).where(products.c.name == given("product_name")).values(updated_us=NOW)
-_SET_AUTH = _SET_PRODUCT.where(_NO_DEVICES).values(sealed_key=given("product_key", type_=LargeBinary))
-_SET_RULES = _SET_PRODUCT.where(or_(products.c.auth == given("same_auth"), _NO_DEVICES))
+_STANDING = select(products.c.auth, _DEVICES).where(products.c.name == given("product_name"))
 _TIME = select(NOW)
 
 
@@ -87,18 +89,18 @@ class ProductRows:
         self._database = database
 
     def add_product(
-        self, name: str, rules: ProductRules, *, account: str = "default", sealed_key: bytes | None = None
+        self, name: str, rules: ProductRules, *, account: str = "default", sealed_auth: bytes | None = None
     ) -> None:
-        """A new product; `sealed_key` is the product key of auth `derived`, and of no other."""
+        """A new product; `sealed_auth` as cvmd.authentication seals it for auth `derived` and `serial`."""
         check_name("product", name)
-        _check_key(rules, sealed_key)
+        _check_sealed(rules, sealed_auth)
 
         def work(t: Transaction) -> None:
             t.change(
                 insert(products).values(
                     name=name,
                     account_id=account_id(t, account),
-                    sealed_key=sealed_key,
+                    sealed_auth=sealed_auth,
                     created_us=NOW,
                     updated_us=NOW,
                     **asdict(rules),
@@ -110,24 +112,31 @@ class ProductRows:
         except Duplicate:
             raise ConfigError(f"product {name!r} is there already; change it with `cvmd products set`") from None
 
-    def set_product(self, name: str, rules: ProductRules, *, sealed_key: bytes | None = None) -> None:
-        """Replace all rules of a product, and its product key if one is given; issuances under way keep their key
-        source. Auth and product key change only while no device was made by them: else ConfigError."""
-        before = self.show_product(name)
-        values: dict[str, object]
-        if sealed_key is None and rules.auth is before.product.auth:
-            change, values = _SET_RULES, {"same_auth": rules.auth}
-        else:
-            change, values = _SET_AUTH, {"product_key": sealed_key}
-        _check_key(rules, sealed_key or (before.sealed_key if change is _SET_RULES else None))
-        if not self._database.statement(
-            lambda t: t.change(change.values(**asdict(rules)), product_name=name, **values)
-        ):
-            count = self.show_product(name).devices
-            raise ConfigError(
-                f"product {name!r} has {count} devices, which prove themselves by its auth and its product key: these "
-                "change only while it has none; make another product"
-            )
+    def set_product(self, name: str, rules: ProductRules, *, sealed_auth: bytes | None = None) -> None:
+        """Replace all rules of a product; issuances under way keep their key source. Under auth `derived` the product
+        key stays if none is given. Auth and product key change only while there is no device: else ConfigError."""
+
+        def work(t: Transaction) -> None:
+            row = t.row(_STANDING, product_name=name)
+            if row is None:
+                raise ConfigError(no_such("product", name))
+            auth, count = row
+            keeps_key = rules.auth is Auth.DERIVED and sealed_auth is None and auth == rules.auth
+            change = _SET_PRODUCT.where(products.c.auth == auth).values(**asdict(rules))
+            if not keeps_key:
+                _check_sealed(rules, sealed_auth)
+                change = change.values(sealed_auth=sealed_auth)
+            if auth != rules.auth or (rules.auth is Auth.DERIVED and not keeps_key):
+                if count:
+                    raise ConfigError(
+                        f"product {name!r} has {count} devices, which prove themselves by its auth and its product "
+                        "key: these change only while it has none; make another product"
+                    )
+                change = change.where(_NO_DEVICES)
+            if not t.change(change, product_name=name):
+                raise Contended
+
+        self._database.transaction(work)
 
     def now_us(self) -> int:
         """The database's clock."""
@@ -158,13 +167,11 @@ def _record(row: Row) -> ProductRecord:
         "share_things": product.share_things,
         "allow_server_keys": bool(rules["allow_server_keys"]),
     }
-    return ProductRecord(product, ProductRules(**rules), devices=row[-1], sealed_key=row[-2])
+    return ProductRecord(product, ProductRules(**rules), devices=row[-1], sealed_auth=row[-2])
 
 
-def _check_key(rules: ProductRules, sealed_key: bytes | None) -> None:
-    if (rules.auth is Auth.DERIVED) is (sealed_key is None):
-        raise ConfigError(
-            "auth derived needs a product key: --key-out FILE makes one, --key-file FILE takes yours"
-            if sealed_key is None
-            else f"auth {rules.auth} has no product key: take --key-out and --key-file away, or set --auth derived"
-        )
+def _check_sealed(rules: ProductRules, sealed_auth: bytes | None) -> None:
+    if rules.auth is Auth.DERIVED and sealed_auth is None:
+        raise ConfigError("auth derived needs a product key: --key-out FILE makes one, --key-file FILE takes yours")
+    if (rules.auth is Auth.TOKEN) is not (sealed_auth is None):
+        raise TypeError(f"auth {rules.auth}: sealed_auth is for derived and serial, and for both of them")

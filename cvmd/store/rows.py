@@ -41,7 +41,7 @@ PRODUCT = [
 ]  # fmt: skip
 
 ACCESS = [
-    products.c.sealed_key, products.c.allow_server_keys, products.c.source_networks, products.c.window_until_us,
+    products.c.sealed_auth, products.c.allow_server_keys, products.c.source_networks, products.c.window_until_us,
 ]  # fmt: skip
 
 DEVICE = [
@@ -87,8 +87,8 @@ def product(row: Columns, of_account: Account) -> Product:
 
 def access(row: Columns) -> Access:
     """Of ACCESS."""
-    sealed_key, allow_server_keys, source_networks, window_until_us = row
-    return Access(sealed_key, bool(allow_server_keys), source_networks, window_until_us)
+    sealed_auth, allow_server_keys, source_networks, window_until_us = row
+    return Access(sealed_auth, bool(allow_server_keys), source_networks, window_until_us)
 
 
 def device(row: Columns) -> Device:

@@ -111,7 +111,7 @@ products = _table(
     Column("name", String(64), nullable=False, unique=True),
     Column("auth", String(16), nullable=False),
     Column("key_source", String(16), nullable=False),
-    Column("sealed_key", VARBINARY(255)),
+    Column("sealed_auth", VARBINARY(255)),
     Column("reissue_limit", Integer),  # NULL: unlimited
     Column("offer_lifetime_s", Integer, nullable=False),
     Column("grace_s", Integer, nullable=False),

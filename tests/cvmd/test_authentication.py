@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cvmd.authentication import Denial, credentials, may_have_server_key, problems, seal_product_key
+from cvmd.authentication import Denial, credentials, may_have_server_key, problems, seal_access, seal_product_key
 from cvmd.errors import SealError
 from cvmd.model import US, Access, Account, Auth, Device, KeySource, Product, Secret, View
 from cvmd.sealing import Sealer
@@ -25,7 +25,11 @@ def a_view(auth: Auth, access: Access | None = None, *, disabled: bool = False) 
     key = seal_product_key(Secret(KEY), "meter", SEALER)
     product = Product(1, "meter", ACCOUNT, auth, KeySource.EC_P256, 0, 600, 60, 5, False)
     device = Device(1, SERIAL, "thing", "policy", disabled, 0, 0, None, sealed if auth is Auth.TOKEN else b"")
-    return View(device, product, None, None, NOW, access or Access(key if auth is Auth.DERIVED else None))
+    if auth is Auth.DERIVED and access is None:
+        access = Access(key)
+    elif auth is Auth.SERIAL:
+        access = replace(access or Access(), sealed_auth=seal_access(access or Access(), "meter", SEALER))
+    return View(device, product, None, None, NOW, access or Access())
 
 
 @pytest.mark.parametrize(
@@ -86,6 +90,25 @@ def test_inv6_a_product_key_opens_in_its_own_row_alone() -> None:
     with pytest.raises(SealError):
         credentials(replace(view, access=Access()), SERIAL, INSIDE, SEALER)
     assert KEY.decode() not in repr(view)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"window_until_us": NOW + 2}, {"source_networks": None}, {"allow_server_keys": True}, {"sealed_auth": None}],
+)
+def test_inv6_what_auth_serial_allows_is_what_was_sealed(changed: dict[str, Any]) -> None:
+    view = a_view(Auth.SERIAL, replace(IN_NETWORK, window_until_us=NOW + 1))
+    credentials(view, SERIAL, INSIDE, SEALER)
+    with pytest.raises(SealError):
+        credentials(replace(view, access=replace(view.access, **changed)), SERIAL, INSIDE, SEALER)
+
+
+@pytest.mark.parametrize(("sealed_for", "put_in"), [(Auth.SERIAL, Auth.DERIVED), (Auth.DERIVED, Auth.SERIAL)])
+def test_inv6_what_one_auth_rests_on_is_none_of_the_other(sealed_for: Auth, put_in: Auth) -> None:
+    """Else the digest of public rules would be a product key."""
+    view = a_view(sealed_for)
+    with pytest.raises(SealError):
+        credentials(replace(view, product=replace(view.product, auth=put_in)), SERIAL, INSIDE, SEALER)
 
 
 @pytest.mark.parametrize("auth", Auth)

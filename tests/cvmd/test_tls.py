@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -13,11 +14,11 @@ import pytest
 import cvmd.listener
 from cvmd.errors import ConfigError, refusal
 from cvmd.errors import Kind as Why
-from cvmd.tls import WARN_BEFORE, ServerTls
+from cvmd.tls import WARN_BEFORE, ServerTls, TlsLine
 from cvmd.vending import Channel
 from protocol.constants import Stage, Status, Suite
 from protocol.events import Challenged, DoneReceived, ManifestReceived, RefuseReceived
-from tests.cvmd.line import BUNDLE, DIGEST, DONE, OFFER, SERIAL, Script, calling, listening
+from tests.cvmd.line import BUNDLE, DIGEST, DONE, OFFER, SERIAL, Node, Script, calling, listening, until
 from tests.pki import Pki, ServerFiles
 
 
@@ -119,7 +120,7 @@ def test_a_device_that_hangs_up_is_gone(pki: Pki, server: ServerTls) -> None:
 # What is no TLS, or none that ends well.
 
 
-async def reason_of(node: Any) -> str:
+async def reason_of(node: Node) -> str:
     report = await node.reports.get()
     assert (report["status"], report["level"]) == ("SILENCE", logging.WARNING)
     assert "serial" not in report
@@ -206,6 +207,91 @@ def test_the_deadline_of_hello_begins_behind_the_handshake(
         async with listening(tls=server, hello_s=0.1) as node, calling(node, pki.trusting()) as device:
             assert await device.hung_up()
             assert node.door.open == 0
+            assert node.reports.empty()  # it shook hands and said nothing: there is nothing to tell
+
+    asyncio.run(test())
+
+
+def test_a_record_that_was_altered_ends_the_connection(pki: Pki, server: ServerTls) -> None:
+    async def altered(node: Node) -> None:
+        async with calling(node, pki.trusting()) as device:
+            device.hello()
+            assert await device.event() == Challenged()
+            raw = device.writer.get_extra_info("socket")
+            os.write(raw.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))
+            await device.hung_up()
+
+    async def test() -> None:
+        async with listening(tls=server) as node:
+            with pytest.raises(ssl.SSLError, match="BAD_RECORD_MAC"):  # the alert that it hears
+                await altered(node)
+            report = await node.reports.get()
+            assert (report["serial"], report["status"]) == (SERIAL, "SILENCE")
+            assert report["reason"].startswith("TLS: decryption failed")
+
+    asyncio.run(test())
+
+
+def test_who_waits_is_told_that_the_node_stops(pki: Pki, server: ServerTls) -> None:
+    async def test() -> None:
+        async with listening(tls=server) as node, calling(node, pki.trusting()) as device, calling(node) as silent:
+            async with calling(node, pki.trusting()) as idle:
+                await until(lambda: node.door.open == 3)
+                draining = asyncio.create_task(node.listener.drain(60))
+                assert await silent.hung_up()
+                assert await idle.hung_up()
+                device.writer.close()
+            assert await draining == 0
+
+    asyncio.run(test())
+
+
+class Generous(asyncio.Protocol):
+    """Says much more than a socket or a record takes, on the first byte; counts how often it is held up."""
+
+    SAID = os.urandom(1000) * 16_000
+
+    def __init__(self) -> None:
+        self.paused = self.resumed = 0
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, _data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(self.SAID)
+        self.transport.close()
+
+    def pause_writing(self) -> None:
+        self.paused += 1
+
+    def resume_writing(self) -> None:
+        self.resumed += 1
+
+    def secured(self, version: str) -> None:
+        pass
+
+    def unsecured(self, reason: str) -> None:
+        pass
+
+
+def test_much_at_once_comes_whole_and_holds_the_writer_up(pki: Pki, server: ServerTls) -> None:
+    async def test() -> None:
+        above = Generous()
+        listener = await asyncio.get_running_loop().create_server(
+            lambda: TlsLine(server.context, above), "127.0.0.1", 0
+        )
+        async with listener:
+            port = listener.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=pki.trusting())
+            writer.write(b"?")
+            assert await reader.read(-1) == above.SAID  # up to its close_notify
+            writer.close()
+        assert above.paused == 1
+        assert above.transport is not None
+        assert above.transport.is_closing()
 
     asyncio.run(test())
 

@@ -5,14 +5,13 @@ import hashlib
 import hmac
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cvmd.authentication import seal_product_key
-from cvmd.errors import Refusal
+from cvmd.authentication import Denial
+from cvmd.errors import Refusal, SealError
 from cvmd.issuer.keys import P256KeyMaker, to_pkcs8
 from cvmd.model import Auth, Fault, KeySource, Secret, State
 from cvmd.ports import Claim
@@ -42,6 +41,7 @@ from tests.cvmd.vends import (
     proof,
     refused,
     run,
+    sealed_auth,
 )
 
 SERIAL_ONLY: dict[str, Any] = {"auth": Auth.SERIAL, "source_networks": "127.0.0.0/8"}
@@ -72,11 +72,12 @@ def test_inv8_who_is_not_known_gets_a_decoy(database: Database) -> None:
 def test_inv8_every_look_up_is_one_query_and_one_unsealing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(node: Node) -> None:
         done: list[str] = []
-        rules, key = ProductRules(), seal_product_key(Secret(PRODUCT_KEY), "derived", node.sealer)
-        node.admin.add_product("derived", replace(rules, auth=Auth.DERIVED), sealed_key=key)
-        node.admin.add_product("serial", replace(rules, auth=Auth.SERIAL, source_networks="127.0.0.1"))
-        node.admin.add_product("closed", replace(rules, auth=Auth.SERIAL))
-        for name in ("derived", "serial", "closed"):
+        for name, made in {
+            "derived": ProductRules(auth=Auth.DERIVED),
+            "serial": ProductRules(auth=Auth.SERIAL, source_networks="127.0.0.1"),
+            "closed": ProductRules(auth=Auth.SERIAL),
+        }.items():
+            node.admin.add_product(name, made, sealed_auth=sealed_auth(name, made, node.sealer))
             node.admin.add_device(name, NewDevice(name.encode(), "thing", "policy"))
 
         def counted(owner: type, name: str) -> None:
@@ -106,6 +107,27 @@ def test_a_derived_token_is_the_hmac_of_the_serial(database: Database) -> None:
         assert (found.known, found.token) == (True, Secret(hmac.digest(PRODUCT_KEY, SERIAL, "sha256")))
 
     run(database, test, auth=Auth.DERIVED)
+
+
+def test_inv6_who_writes_to_the_database_alone_lets_nobody_in(database: Database) -> None:
+    """Auth `serial` put in the place of `token`, or its rules widened, is no auth that the operator has set."""
+
+    async def test(node: Node) -> None:
+        closed = ProductRules(auth=Auth.SERIAL)
+        node.admin.add_product("closed", closed, sealed_auth=sealed_auth("closed", closed, node.sealer))
+        node.admin.add_device("closed", NewDevice(b"SN-2", "thing", "policy"))
+        assert (await node.vend(b"SN-2").look_up()).denial is Denial.WINDOW_CLOSED
+        with database.engine.connect() as connection:
+            for change in (
+                "UPDATE products SET auth = 'serial', window_until_us = 1 << 62 WHERE name = 'sensor'",
+                "UPDATE products SET window_until_us = 1 << 62 WHERE name = 'closed'",
+            ):
+                connection.exec_driver_sql(change)
+        for serial in (SERIAL, b"SN-2"):
+            with pytest.raises(SealError):
+                await node.vend(serial).look_up()
+
+    run(database, test)
 
 
 def test_what_let_a_device_in_that_proves_nothing_is_on_the_audit_trail(database: Database) -> None:

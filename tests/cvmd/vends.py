@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cvmd.authentication import seal_product_key
+from cvmd.authentication import seal_access, seal_product_key
 from cvmd.changes import Changes
 from cvmd.errors import Refusal
 from cvmd.issuer.keys import P256KeyMaker, check_csr, to_pkcs8
@@ -122,8 +122,7 @@ async def a_node(
     store, admin, sealer = Store(database, TRAIL), AdminStore(database, TRAIL), Sealer(Secret(bytes(range(32))))
     admin.set_account("default", AccountRules(creates_per_s=1))
     made = replace(ProductRules(), **rules)
-    key = seal_product_key(Secret(PRODUCT_KEY), "sensor", sealer) if made.auth is Auth.DERIVED else None
-    admin.add_product("sensor", made, sealed_key=key)
+    admin.add_product("sensor", made, sealed_auth=sealed_auth("sensor", made, sealer))
     enrol(admin, sealer, SERIAL, auth=made.auth)
     db, woken = Pool("db", 2), asyncio.Event()
     changes = Changes(store, db, poll_s=0.01)
@@ -138,6 +137,13 @@ async def a_node(
         with suppress(asyncio.CancelledError):
             await polling
         db.close()
+
+
+def sealed_auth(product: str, rules: ProductRules, sealer: Sealer) -> bytes | None:
+    """What the auth of a product rests on."""
+    if rules.auth is Auth.DERIVED:
+        return seal_product_key(Secret(PRODUCT_KEY), product, sealer)
+    return seal_access(rules.access(), product, sealer) if rules.auth is Auth.SERIAL else None
 
 
 def enrol(admin: AdminStore, sealer: Sealer, serial: bytes, *, auth: Auth = Auth.TOKEN) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from harness import MakeStack, creates, openssl, seed, wait_for_line
 
-from cvmd.authentication import seal_product_key
+from cvmd.authentication import seal_access, seal_product_key
 from cvmd.model import US, Auth, KeySource
 from cvmd.sealing import Sealer, load_master_key
 from cvmd.secret import Secret
@@ -114,9 +114,12 @@ def add_products(stack: Stack) -> None:
     for auth, key_source in product(AUTHS, KeySource):
         rules = ProductRules(key_source=key_source, **AUTHS[auth])
         name = Cell(auth, key_source, "", Suite.MAC).product
-        derived = rules.auth is Auth.DERIVED
-        key = seal_product_key(Secret(PRODUCT_KEY), name, sealer) if derived else None
-        store.add_product(name, rules, sealed_key=key)
+        sealed = {
+            Auth.TOKEN: None,
+            Auth.DERIVED: seal_product_key(Secret(PRODUCT_KEY), name, sealer),
+            Auth.SERIAL: seal_access(rules.access(), name, sealer),
+        }
+        store.add_product(name, rules, sealed_auth=sealed[rules.auth])
     database.close()
 
 

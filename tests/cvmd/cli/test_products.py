@@ -84,9 +84,9 @@ def test_an_empty_list_is_a_list(admin: Cli) -> None:
 def product_key(tmp_path: Path, name: str = "meter") -> bytes:
     """As the database has it, unsealed."""
     with closing(sqlite3.connect(tmp_path / "cvmd.db", isolation_level=None)) as database:
-        ((sealed,),) = database.execute("SELECT sealed_key FROM products WHERE name = ?", (name,))
+        ((sealed,),) = database.execute("SELECT sealed_auth FROM products WHERE name = ?", (name,))
     sealer = Sealer(load_master_key(tmp_path / "master.key"))
-    return sealer.unseal(sealed, table="products", column="sealed_key", row=name.encode()).reveal()
+    return sealer.unseal(sealed, table="products", column="sealed_auth derived", row=name.encode()).reveal()
 
 
 @pytest.fixture

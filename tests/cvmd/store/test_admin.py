@@ -32,7 +32,7 @@ def test_all_are_imported_or_none(scene: Scene) -> None:
 def test_inv10_an_import_whose_answer_is_lost_is_done_once(scene: Scene, auth: Auth) -> None:
     """The second run finds the rows of the first, also where a device has no token by which they are known."""
     key, token = (b"sealed key", b"") if auth is Auth.DERIVED else (None, b"sealed")
-    scene.admin.add_product("pump", ProductRules(auth=auth), sealed_key=key)
+    scene.admin.add_product("pump", ProductRules(auth=auth), sealed_auth=key)
     device = NewDevice(b"A1", "thing", "policy", token)
     scene.database.lose = 1
     scene.admin.add_device("pump", device)
@@ -45,7 +45,7 @@ def test_inv10_an_import_whose_answer_is_lost_is_done_once(scene: Scene, auth: A
 
 
 def test_a_device_has_a_token_where_its_product_wants_one(scene: Scene) -> None:
-    scene.admin.add_product("pump", ProductRules(auth=Auth.SERIAL))
+    scene.admin.add_product("pump", ProductRules(auth=Auth.SERIAL), sealed_auth=b"allowed")
     with pytest.raises(ConfigError, match="device b1: product 'pump' has auth serial, so it has no token of its own"):
         scene.admin.add_devices("pump", [NewDevice(b"b0", "thing", "policy"), *new(b"b1")])
     with pytest.raises(ConfigError, match="device b1: product 'sensor' has auth token, so it needs a token"):

@@ -28,35 +28,37 @@ DERIVED = ProductRules(auth=Auth.DERIVED)
 
 
 def test_a_product_is_what_was_said(scene: Scene) -> None:
-    scene.admin.add_product("pump", ALL)
+    scene.admin.add_product("pump", ALL, sealed_auth=b"sealed")
     record = scene.admin.show_product("pump")
-    assert (record.rules, record.sealed_key, record.devices) == (ALL, None, 0)
+    assert (record.rules, record.sealed_auth, record.devices) == (ALL, b"sealed", 0)
     assert (record.product.auth, record.product.key_source) == (Auth.SERIAL, KeySource.DEVICE_CSR)
-    assert record.access == Access(None, True, "10.0.0.0/8,fd00::/8", 4)
+    assert record.access == Access(b"sealed", True, "10.0.0.0/8,fd00::/8", 4)
 
 
 def test_inv6_a_product_key_is_in_no_repr(scene: Scene) -> None:
-    scene.admin.add_product("pump", DERIVED, sealed_key=b"sealed")
+    scene.admin.add_product("pump", DERIVED, sealed_auth=b"sealed")
     record = scene.admin.show_product("pump")
-    assert record.sealed_key == b"sealed"
-    assert "sealed" not in repr((record, record.access)).replace("sealed_key", "")
+    assert record.sealed_auth == b"sealed"
+    assert "sealed" not in repr((record, record.access)).replace("sealed_auth", "")
     scene.admin.set_product("pump", replace(DERIVED, grace_s=1))
-    assert scene.admin.show_product("pump").sealed_key == b"sealed"
+    assert scene.admin.show_product("pump").sealed_auth == b"sealed"
 
 
 def test_auth_and_product_key_change_while_there_is_no_device(scene: Scene) -> None:
-    scene.admin.add_product("pump", DERIVED, sealed_key=b"sealed")
-    scene.admin.set_product("pump", DERIVED, sealed_key=b"other")
-    assert scene.admin.show_product("pump").sealed_key == b"other"
-    scene.admin.set_product("pump", ALL)
-    assert scene.admin.show_product("pump").sealed_key is None
-    scene.admin.set_product("pump", DERIVED, sealed_key=b"third")
+    scene.admin.add_product("pump", DERIVED, sealed_auth=b"sealed")
+    scene.admin.set_product("pump", DERIVED, sealed_auth=b"other")
+    assert scene.admin.show_product("pump").sealed_auth == b"other"
+    scene.admin.set_product("pump", ProductRules())
+    assert scene.admin.show_product("pump").sealed_auth is None
+    scene.admin.set_product("pump", ALL, sealed_auth=b"allowed")
+    assert scene.admin.show_product("pump").sealed_auth == b"allowed"
+    scene.admin.set_product("pump", DERIVED, sealed_auth=b"third")
     scene.admin.add_device("pump", NewDevice(b"A1", "thing", "policy"))
     before = scene.admin.show_product("pump")
     for change in (
-        lambda: scene.admin.set_product("pump", DERIVED, sealed_key=b"fourth"),
+        lambda: scene.admin.set_product("pump", DERIVED, sealed_auth=b"fourth"),
         lambda: scene.admin.set_product("pump", ProductRules()),
-        lambda: scene.admin.set_product("pump", ALL),
+        lambda: scene.admin.set_product("pump", ALL, sealed_auth=b"allowed"),
     ):
         with pytest.raises(ConfigError, match="'pump' has 1 devices"):
             change()
@@ -64,16 +66,24 @@ def test_auth_and_product_key_change_while_there_is_no_device(scene: Scene) -> N
     scene.admin.set_product("pump", replace(DERIVED, grace_s=1))
 
 
-def test_a_product_key_is_auth_deriveds_and_no_others(scene: Scene) -> None:
-    for rules, key, problem in (
-        (DERIVED, None, "needs a product key"),
-        (ProductRules(), b"sealed", "auth token has no product key"),
-        (ALL, b"sealed", "auth serial has no product key"),
+def test_what_auth_serial_allows_changes_while_there_are_devices(scene: Scene) -> None:
+    scene.admin.add_product("pump", ALL, sealed_auth=b"allowed")
+    scene.admin.add_device("pump", NewDevice(b"A1", "thing", "policy"))
+    closed = replace(ALL, window_until_us=None)
+    scene.admin.set_product("pump", closed, sealed_auth=b"less")
+    assert scene.admin.show_product("pump").access == closed.access(b"less")
+
+
+def test_each_auth_rests_on_what_is_sealed_for_it(scene: Scene) -> None:
+    for rules, sealed, problem in (
+        (DERIVED, None, ConfigError),
+        (ProductRules(), b"sealed", TypeError),
+        (ALL, None, TypeError),
     ):
-        with pytest.raises(ConfigError, match=problem):
-            scene.admin.add_product("pump", rules, sealed_key=key)
-        with pytest.raises(ConfigError, match=problem):
-            scene.admin.set_product("sensor", rules, sealed_key=key)
+        with pytest.raises(problem):
+            scene.admin.add_product("pump", rules, sealed_auth=sealed)
+        with pytest.raises(problem):
+            scene.admin.set_product("sensor", rules, sealed_auth=sealed)
 
 
 def test_inv10_auth_does_not_change_under_a_device_that_is_being_added(scene: Scene) -> None:
@@ -85,7 +95,7 @@ def test_inv10_auth_does_not_change_under_a_device_that_is_being_added(scene: Sc
         def either(which: int, name: str = name, serial: bytes = serial) -> None:
             with suppress(ConfigError):
                 if which:
-                    scene.admin.set_product(name, ALL)
+                    scene.admin.set_product(name, ALL, sealed_auth=b"allowed")
                 else:
                     scene.admin.add_device(name, NewDevice(serial, "thing", "policy", b"sealed"))
 
@@ -107,7 +117,7 @@ def test_a_product_can_be_changed(scene: Scene) -> None:
 
 
 def test_products_are_listed_with_their_devices(scene: Scene) -> None:
-    scene.admin.add_product("pump", ALL)
+    scene.admin.add_product("pump", ProductRules())
     scene.device()
     assert [(it.product.name, it.devices) for it in scene.admin.list_products()] == [("pump", 0), ("sensor", 1)]
 
@@ -115,13 +125,13 @@ def test_products_are_listed_with_their_devices(scene: Scene) -> None:
 def test_names_that_are_wrong_taken_or_not_there(scene: Scene) -> None:
     for name in ("", "-x", "a b", "ä", "x" * 65, "x\n"):
         with pytest.raises(ConfigError, match="a name is"):
-            scene.admin.add_product(name, ALL)
+            scene.admin.add_product(name, ProductRules())
     with pytest.raises(ConfigError, match="there already"):
-        scene.admin.add_product("sensor", ALL)
+        scene.admin.add_product("sensor", ProductRules())
     for missing in (
         lambda: scene.admin.show_product("Sensor"),
-        lambda: scene.admin.set_product("sensor2", ALL),
-        lambda: scene.admin.add_product("pump", ALL, account="other"),
+        lambda: scene.admin.set_product("sensor2", ProductRules()),
+        lambda: scene.admin.add_product("pump", ProductRules(), account="other"),
     ):
         with pytest.raises(ConfigError, match="there is no"):
             missing()

@@ -95,7 +95,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(64), nullable=False),
         sa.Column("auth", sa.String(16), nullable=False),
         sa.Column("key_source", sa.String(16), nullable=False),
-        sa.Column("sealed_key", sa.VARBINARY(255)),
+        sa.Column("sealed_auth", sa.VARBINARY(255)),
         sa.Column("reissue_limit", sa.Integer()),
         sa.Column("offer_lifetime_s", sa.Integer(), nullable=False),
         sa.Column("grace_s", sa.Integer(), nullable=False),
