@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
 
 _RENEW_S: Final = 1.0
-"""No oftener: some calls fail on although the account's breaker is open, those of disposal."""
-_Key = tuple[Access, str | None]
+"""No oftener: to make a client costs more than a call, and those of disposal go on whatever they end in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +73,14 @@ class AwsSettings:
         )
 
 
+@dataclass(slots=True)
+class _Held:
+    client: IoTClient
+    made_s: float
+    suspect: bool = False
+    """A call with it ended in a fault of the account."""
+
+
 class Connection:
     """Safe to share between threads. The client of an account is made once, at its first call, and anew after a fault
     of the account: who has mended its credentials need not restart the daemon.
@@ -84,8 +91,7 @@ class Connection:
     def __init__(self, settings: AwsSettings, meter: Meter = NO_METER) -> None:
         self._settings = settings
         self._meter = meter
-        self._clients: dict[_Key, IoTClient] = {}
-        self._renewed_s: dict[_Key, float] = {}
+        self._clients: dict[tuple[Access, str | None], _Held] = {}
         self._making = threading.Lock()
         pin_loggers()
 
@@ -109,7 +115,7 @@ class Connection:
             known = error if isinstance(error, IssuerError) else issuer_error(operation, error, missing=missing)
             outcome = known.fault
             if known.fault is IssuerFault.ACCOUNT:
-                self._forget_client(account, client)
+                self._suspect_client(account, client)
             raise known from None
         finally:
             self._meter.aws_called(account.name, operation, outcome, time.monotonic() - began_s)
@@ -121,21 +127,19 @@ class Connection:
     def _client(self, account: Account) -> IoTClient:
         key = self._key(account)
         with self._making:
-            client = self._clients.get(key)
-            if client is None:
-                client = self._clients[key] = self._make_client(*key)
-        return client
+            held = self._clients.get(key)
+            if held is None or (held.suspect and time.monotonic() - held.made_s >= _RENEW_S):
+                held = self._clients[key] = _Held(self._make_client(*key), time.monotonic())
+        return held.client
 
-    def _forget_client(self, account: Account, client: IoTClient | None) -> None:
+    def _suspect_client(self, account: Account, client: IoTClient | None) -> None:
         """Its credentials may be old: a file was changed, or a role's sessions were revoked."""
-        key, now_s = self._key(account), time.monotonic()
         with self._making:
-            # Of many threads that fail one forgets it. And to make a client costs more than a call.
-            if self._clients.get(key) is client and now_s - self._renewed_s.get(key, -_RENEW_S) >= _RENEW_S:
-                self._clients.pop(key, None)
-                self._renewed_s[key] = now_s
+            held = self._clients.get(self._key(account))
+            if held is not None and held.client is client:
+                held.suspect = True
 
-    def _key(self, account: Account) -> _Key:
+    def _key(self, account: Account) -> tuple[Access, str | None]:
         return self._settings.access(account), account.endpoint_url or self._settings.endpoint_url
 
     def _make_client(self, access: Access, endpoint_url: str | None) -> IoTClient:

@@ -127,6 +127,7 @@ def test_a_herd_whose_role_is_refused_asks_once_and_all_are_told(
     role: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(credentials, "_AGAIN_S", 60.0)
+    monkeypatch.setattr(connection, "_RENEW_S", 60.0)
     with run_in_thread(Settings(ca_key="ec", external_id="right")) as standin:
         issuer = issuer_at(standin)
         told = at_once(lambda: issuer.describe_endpoint(replace(role, external_id="wrong")))
@@ -134,7 +135,7 @@ def test_a_herd_whose_role_is_refused_asks_once_and_all_are_told(
             assert isinstance(error, IssuerError)
             assert (error.fault, error.operation, error.code) == (IssuerFault.ACCOUNT, "AssumeRole", "AccessDenied")
             assert f"sts:AssumeRole on resource: {ROLE}" in str(error)
-        assert standin.calls("AssumeRole") <= 2  # the client is made anew once, for credentials that are mended
+        assert standin.calls("AssumeRole") == 1
         assert issuer.describe_endpoint(replace(role, external_id="right"))
 
 
@@ -165,13 +166,16 @@ def test_a_profile_of_a_file_of_either_form(account: Account, tmp_path: Path, se
 
 
 @pytest.mark.usefixtures("unset")
-def test_keys_that_are_mended_are_taken_up_without_a_restart(account: Account, tmp_path: Path) -> None:
+def test_keys_that_are_mended_are_taken_up_without_a_restart(
+    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "aws"
     file.write_text("[default]\n" + KEYS.format(key="AKIDBAD"))
     with strict() as standin:
         issuer = issuer_at(standin, config_file=file)
         assert refused(issuer, account).fault is IssuerFault.ACCOUNT
         file.write_text("[default]\n" + KEYS.format(key="AKIDGOOD"))
+        monkeypatch.setattr(connection, "_RENEW_S", 0.0)  # as after a while
         assert issuer.describe_endpoint(account)
 
 
@@ -179,18 +183,19 @@ def test_keys_that_are_mended_are_taken_up_without_a_restart(account: Account, t
 def test_a_fault_of_the_account_makes_no_storm_of_clients(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One anew for the first that fails, and then no other for a while."""
     monkeypatch.setattr(connection, "_RENEW_S", 60.0)
     file = tmp_path / "aws"
     file.write_text("[default]\n" + KEYS.format(key="AKIDBAD"))
     with strict() as standin:
         issuer = issuer_at(standin, config_file=file)
         refused(issuer, account)
-        assert issuer._clients == {}
-        refused(issuer, account)
         (made,) = issuer._clients.values()
         refused(issuer, account)
         assert list(issuer._clients.values()) == [made]
+        monkeypatch.setattr(connection, "_RENEW_S", 0.0)
+        refused(issuer, account)
+        (anew,) = issuer._clients.values()
+        assert anew.client is not made.client
 
 
 @pytest.mark.usefixtures("unset")
