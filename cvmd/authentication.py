@@ -83,16 +83,19 @@ def _unsealed(view: View | None, serial: bytes, sealing: Sealing) -> Secret:
     """The secret that the product's auth rests on."""
     if view is None:
         return sealing.unseal_decoy()
-    auth, access = view.product.auth, view.access
-    if auth is Auth.TOKEN:
+    if view.product.auth is Auth.TOKEN:
         return sealing.unseal(view.device.sealed_token, table="devices", column="sealed_token", row=serial)
-    place = _place(auth, view.product.name)
-    secret = sealing.unseal(access.sealed_auth or b"", **place)
-    if auth is Auth.SERIAL and secret != _digest(access):
-        raise SealError(
-            f"product {view.product.name}: its auth serial is not as the operator has set it; look who writes to the "
-            "database, then say it again with `cvmd products set`"
-        )
+    return unseal_auth(view.product, view.access, sealing)
+
+
+def unseal_auth(product: Product, access: Access, sealing: Sealing) -> Secret:
+    """What auth `derived` or `serial` of this product rests on.
+
+    Raises SealError where it is not what somebody with the master key has set for this very product.
+    """
+    secret = sealing.unseal(access.sealed_auth or b"", **_place(product.auth, product.name))
+    if product.auth is Auth.SERIAL and secret != _digest(access):
+        raise SealError(f"product {product.name}: its rules of auth serial are not those that the operator has set")
     return secret
 
 
@@ -146,7 +149,7 @@ def may_have_server_key(view: View) -> bool:
 
 
 def problems(product: Product, access: Access, now_us: int) -> Iterator[str]:
-    """What contradicts itself in a product's rules or is dangerous, each with what to do; nothing: all is well."""
+    """What contradicts itself in a product's rules or is dangerous, as `what: what to do`; nothing: all is well."""
     if product.auth is Auth.SERIAL:
         yield from _problems_of_serial(product, access, now_us)
         return
@@ -156,24 +159,27 @@ def problems(product: Product, access: Access, now_us: int) -> Iterator[str]:
             "prove themselves from anywhere: take them away, or set --auth serial"
         )
     if product.auth is Auth.DERIVED and not access.sealed_auth:
-        yield "auth derived without a product key: no device can be vended; --key-out makes one"
+        yield "auth derived without a product key, so no device can be vended: --key-out makes one"
 
 
 def _problems_of_serial(product: Product, access: Access, now_us: int) -> Iterator[str]:
     if access.source_networks is None and not _window_open(access, now_us):
-        yield "auth serial: no device may call now; say --source-networks, or open a window with --window"
+        yield "no device of auth serial may call now: say --source-networks, or open a window with --window"
     for network in networks.parse(access.source_networks) if access.source_networks else ():
         if not network.prefixlen:
-            yield f"auth serial: {network} is everybody; name the networks that your devices call from"
+            yield f"devices of auth serial may call from {network}, which is everybody: name their own networks"
     if product.key_source.makes_key and not access.allow_server_keys:
         yield (
             f"auth serial refuses keys made here (CHANNEL), and key source {product.key_source} makes them here: "
             "prefer --key-source device-csr; --allow-server-keys lets them go to whoever names a serial"
         )
     elif product.key_source.makes_key:
-        yield "auth serial with --allow-server-keys: whoever names a listed serial gets its certificate and its key"
+        yield (
+            "whoever names a listed serial gets its certificate and its key: unless the line is safe, take "
+            "--no-allow-server-keys and --key-source device-csr"
+        )
     if product.reissue_limit != 0:
         yield (
-            "auth serial with a re-issue limit above 0: whoever names a serial replaces the certificate that its "
-            "device uses; prefer --reissue-limit 0 and `cvmd devices reissue`"
+            "whoever names a serial of auth serial replaces the certificate that its device uses: prefer "
+            "--reissue-limit 0, and `cvmd devices reissue` where one is needed"
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from cvmd import networks
 from cvmd.authentication import Denial
-from cvmd.errors import Kind, Refusal, refusal
+from cvmd.errors import Kind, Refusal, SealError, refusal
 from cvmd.ports import StoreDown
 from cvmd.vending import Answer, AskAgain, Channel, Finished, HandOver, Vend
 from protocol.constants import RETRY_S, Stage, Status, Suite
@@ -217,14 +217,16 @@ class Connection(asyncio.Protocol):
         self._authentic = False
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
-        """A fault of ours is a BACKEND to the device and a traceback in the log, never silence (invariant
-        9)."""
+        """A fault of ours is a BACKEND to the device and in the log, never silence (invariant 9)."""
         session = self._running()
         try:
             await work
         except StoreDown as error:
             log.error("the database does not answer: %s", error)
             self._refuse(session, refusal(Kind.BACKEND))
+        except SealError as error:
+            log.error("what the database holds was not sealed for its place: %s", error)
+            self._refuse(session, refusal(Kind.INTERNAL))
         except Exception:
             log.exception("internal error in a vend")
             self._refuse(session, refusal(Kind.INTERNAL))

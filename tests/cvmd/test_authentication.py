@@ -130,14 +130,14 @@ def test_a_key_made_here_goes_to_who_proves_itself_or_where_it_is_allowed(auth: 
         (Auth.DERIVED, {}, Access(b"sealed", window_until_us=NOW + 1), ["have no effect under auth derived"]),
         (Auth.SERIAL, {"key_source": KeySource.DEVICE_CSR}, IN_NETWORK, []),
         (Auth.SERIAL, {"key_source": KeySource.DEVICE_CSR}, Access(window_until_us=NOW + 1), []),
-        (Auth.SERIAL, {"key_source": KeySource.DEVICE_CSR}, Access(window_until_us=NOW), ["no device may call now"]),
+        (Auth.SERIAL, {"key_source": KeySource.DEVICE_CSR}, Access(window_until_us=NOW), ["may call now: say"]),
         (Auth.SERIAL, {}, IN_NETWORK, ["refuses keys made here"]),
         (Auth.SERIAL, {}, replace(IN_NETWORK, allow_server_keys=True), ["gets its certificate and its key"]),
         (
             Auth.SERIAL,
             {"key_source": KeySource.DEVICE_CSR, "reissue_limit": None},
             Access(source_networks="10.0.0.0/8,::/0"),
-            ["::/0 is everybody", "re-issue limit above 0"],
+            ["::/0, which is everybody: name", "replaces the certificate that its device uses: "],
         ),
     ],
 )
@@ -146,3 +146,4 @@ def test_what_is_wrong_in_a_set_up(auth: Auth, rules: dict[str, Any], access: Ac
     found = list(problems(product, access, NOW))
     assert len(found) == len(says)
     assert all(part in problem for part, problem in zip(says, found, strict=True))
+    assert all(": " in problem for problem in found)

@@ -170,17 +170,17 @@ def test_the_rules_of_auth_serial(admin: Cli) -> None:
 
     closed = admin("products", "set", "meter", "--window", "0")
     assert closed.code == 0
-    assert closed.err.startswith("cvmd: warning: product meter: auth serial: no device may call now")
+    assert closed.err.startswith("cvmd: warning: product meter: no device of auth serial may call now")
     assert show(admin)["window_until"] is None
 
 
 def test_what_is_dangerous_is_said_and_done(admin: Cli) -> None:
     made = admin("products", "add", "meter", "--auth", "serial", "--window", "1h", "--allow-server-keys")
     assert made.code == 0
-    assert made.err == (
-        "cvmd: warning: product meter: auth serial with --allow-server-keys: whoever names a listed serial gets its "
-        "certificate and its key\n"
+    assert made.err.startswith(
+        "cvmd: warning: product meter: whoever names a listed serial gets its certificate and its"
     )
+    assert made.err.count("\n") == 1
     assert show(admin)["allow_server_keys"] is True
     assert "refuses keys made here (CHANNEL)" in admin("products", "set", "meter", "--no-allow-server-keys").err
 
