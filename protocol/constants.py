@@ -111,7 +111,7 @@ class Status(_Meaning):
     AUTH = 0x30, "unknown serial, wrong token or disabled device: not told which"
     ISSUED = 0x31, "the serial has its certificate and the product allows no more"
     MAPPING = 0x32, "thing, policy or account of the serial is missing or taken"
-    CHANNEL = 0x33, "a key made by the server must not leave over this listener and suite"
+    CHANNEL = 0x33, "a key made by the server must not leave over this listener and suite, or under this auth"
     QUOTA = 0x34, "a limit of the account is reached"
     MALFORMED = 0x40, "a frame over its cap, or one that does not parse"
     VERSION = 0x41, "version not spoken; detail = the highest that is"

@@ -23,8 +23,8 @@ _ADVICE: Final = {
     "holds; the operator can open a window for another one.",
     Status.MAPPING: "The thing, policy or account of this serial is missing or taken. "
     "The operator must mend the mapping.",
-    Status.CHANNEL: "A key made by the server may not leave over this listener in this suite. Use "
-    "--suite noise, or a listener with TLS, or a product whose devices make their own key.",
+    Status.CHANNEL: "A key made by the server may not leave over this listener in this suite, or to who proves "
+    "nothing. Use --suite noise or --tls; without a token, a product whose devices make their own key.",
     Status.QUOTA: "A limit of the AWS account is reached. The operator must have it raised.",
     Status.MALFORMED: "The server cannot read what this device sends.",
     Status.VERSION: "The server speaks CVM/{detail} at most; this client speaks another version.",
