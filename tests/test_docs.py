@@ -1,4 +1,4 @@
-"""The runbook has an entry for everything that cvmd says: a status, a fault, a finding, a line of the log."""
+"""The runbook has an entry for each status, fault, finding and line of the log; docs/metrics.md for each metric."""
 
 import ast
 import re
@@ -9,12 +9,15 @@ import pytest
 
 from cvmd.authentication import Denial
 from cvmd.breakers import RESTS
+from cvmd.metrics import Metrics
 from cvmd.model import Fault
 from cvmd.reconcile import Kind
 from protocol.constants import Status
+from tests.cvmd.events import families, tell_all
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text()
+METRICS = (ROOT / "docs" / "metrics.md").read_text()
 FIRST_CELLS = {
     "".join(cell) for cell in re.findall(r"^\| (?:`` (.+?) ``|`([^`]+)`)(?: 0x\d\d)? \|", RUNBOOK, re.MULTILINE)
 }
@@ -56,3 +59,27 @@ def test_the_runbook_has_nothing_that_is_never_said() -> None:
 @pytest.mark.parametrize("status", Status, ids=lambda it: it.name)
 def test_the_runbook_has_its_number(status: Status) -> None:
     assert f"| `{status.name}` {status:#04x} |" in RUNBOOK
+
+
+def told() -> Metrics:
+    """A page with each series."""
+    metrics = Metrics()
+    tell_all(metrics)
+    return metrics
+
+
+def test_the_docs_list_every_metric_with_its_labels_and_an_alert() -> None:
+    listed = {}
+    for line in METRICS.splitlines():
+        if line.startswith("| `cvmd_"):
+            name, labels, what, alert = (cell.strip() for cell in line.strip("|").split("|"))
+            assert what
+            assert alert
+            listed[name.strip("`")] = set(re.findall(r"`(\w+)`", labels))
+    assert listed == {name: labels for name, (_, labels) in families(told()).items()}
+
+
+def test_the_docs_rules_name_metrics_that_there_are() -> None:
+    used = set(re.findall(r"\bcvmd_\w+", METRICS.partition("## Rules")[2]))
+    assert used
+    assert used <= set(families(told()))

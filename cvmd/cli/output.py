@@ -25,12 +25,22 @@ def print_json(value: Any) -> None:  # noqa: ANN401  # any JSON document
     print()
 
 
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> Table:
+    """For people; None is a dash."""
+    made = Table(*heads, box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold")
+    for row in rows:
+        made.add_row(*(_cell(value) for value in row))
+    return made
+
+
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
     """A table for people; None is a dash."""
-    table = Table(*heads, box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False).print(table)
+    console().print(table(heads, rows, title))
+
+
+def console() -> Console:
+    """What tables are printed on."""
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
 
 
 def print_fields(fields: dict[str, object]) -> None:

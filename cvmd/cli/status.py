@@ -3,88 +3,107 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import time as clock
+
+from rich.console import RenderableType
+from rich.live import Live
+from rich.text import Text
 
 from cvmd import config
-from cvmd.cli.common import Exit, Subparsers, add_json, add_verb
+from cvmd.cli.common import Exit, Refused, Subparsers, add_verb
 from cvmd.cli.database import open_database
-from cvmd.cli.output import print_json, print_table, time
+from cvmd.cli.output import console, print_json, time
+from cvmd.cli.status_page import TO_DO_FOR_BREAKER, page
 from cvmd.errors import IssuerFault
-from cvmd.model import US, Fault, State
-from cvmd.store.overview import OpenBreaker, Status, read_status
+from cvmd.ports import StoreDown
+from cvmd.store import Database
+from cvmd.store.overview import SILENT_US, WINDOWS_S, Status, read_status
 
-_TO_DO_FOR_BREAKER = {
-    IssuerFault.THROTTLED: "nothing; if it lasts, lower the account's creates_per_s or have AWS raise its quota",
-    IssuerFault.UNREACHABLE: "see that this machine reaches AWS IoT: network, DNS, aws.endpoint_url",
-    IssuerFault.UNKNOWN: "see the network to AWS IoT, and AWS's own status",
-    IssuerFault.ACCOUNT: "mend credentials, permissions or clock, as the detail says",
-    IssuerFault.QUOTA: "have AWS raise the limit in the detail, or remove what uses it up",
-    IssuerFault.POLICY_MISSING: "create the policy at AWS IoT; its devices go on by themselves",
-}
-_TO_DO_FOR_FAILED = {
-    Fault.CSR_REFUSED: "AWS refuses the CSR: `cvmd devices history`",
-    Fault.THING_MISSING: "create the things, then `cvmd devices retry`",
-    Fault.THING_OCCUPIED: "detach the foreign certificates, then `cvmd devices retry`",
-    Fault.ATTEMPTS_EXHAUSTED: "see the attempts in `cvmd devices history`, then `cvmd devices retry`",
-    Fault.KEY_MISMATCH: "AWS answered for another key: report it, then `cvmd devices retry`",
-    Fault.REFUSED: "AWS refuses a call: `cvmd devices history`, then `cvmd devices retry`",
-}
+_EVERY_S = 5.0
 
 
 def add_to(nouns: Subparsers) -> None:
     """No verb: there is one thing to ask."""
-    add_json(add_verb(nouns, "status", _status, "say what is being made, what waits, and what a person has to do"))
+    noun = add_verb(nouns, "status", _status, "say what is being made, what waits, and what a person has to do")
+    how = noun.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print JSON")
+    how.add_argument(
+        "--watch", type=_seconds, nargs="?", const=_EVERY_S, metavar="SECONDS",
+        help=f"stay, and look again every so often, until Ctrl-C (default: {_EVERY_S:g})",
+    )  # fmt: skip
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("must be 1 to 3600 seconds")
+    return seconds
 
 
 def _status(arguments: argparse.Namespace) -> Exit:
+    if arguments.watch is not None and not sys.stdout.isatty():
+        raise Refused("--watch is for a terminal; for programs there are --json, and metrics (docs/metrics.md)")
     with open_database(config.load(arguments.config)) as database:
-        status = read_status(database)
-    if arguments.json:
-        print_json(_document(status))
-        return Exit.DONE
-    print_table(
-        ("state", "issuances", "oldest since", "to do"),
-        ([it.state, it.count, time(it.oldest_us), _to_do_for_failed(it.state, it.fault)] for it in status.issuances),
-        title="issuances",
-    )
-    print_table(
-        ("status", "why", "certificates"),
-        ([it.status, it.reason, it.count] for it in status.certificates),
-        title="certificates",
-    )
-    if status.breakers:
-        print_table(
-            ("account", "policy", "fault", "since", "asks again", "detail", "to do"),
-            (_breaker_row(it, status.now_us) for it in status.breakers),
-            title="what holds up more than one device",
-        )
+        if arguments.json:
+            print_json(_document(read_status(database)))
+        elif arguments.watch is None:
+            console().print(page(read_status(database)))
+        else:
+            _watch(database, arguments.watch)
     return Exit.DONE
 
 
-def _to_do_for_failed(state: State, fault: str | None) -> str | None:
-    if state is not State.FAILED or fault is None:
-        return None
-    return f"{fault}: {_TO_DO_FOR_FAILED[Fault(fault)]}"
+def _watch(database: Database, every_s: float) -> None:
+    """Until Ctrl-C. A database that goes away is waited for."""
+    with Live(console=console(), screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        try:
+            while True:
+                live.update(_look(database), refresh=True)
+                clock.sleep(every_s)
+        except KeyboardInterrupt:
+            return
 
 
-def _breaker_row(it: OpenBreaker, now_us: int) -> list[object]:
-    breaker = it.breaker
-    rest_s = max(0, -(-(breaker.until_us - now_us) // US))
-    again = f"in {rest_s} s" if rest_s else "with the next device"
-    return [
-        it.account, breaker.policy or None, breaker.fault, time(it.opened_us), again, breaker.detail,
-        _TO_DO_FOR_BREAKER[IssuerFault(breaker.fault)],
-    ]  # fmt: skip
+def _look(database: Database) -> RenderableType:
+    try:
+        return page(read_status(database))
+    except StoreDown as error:
+        return Text(f"the database does not answer: {error}")
 
 
 def _document(status: Status) -> dict[str, object]:
     return {
         "now": time(status.now_us),
+        "products": [
+            {
+                "product": it.product,
+                "devices": it.devices,
+                "with_certificate": it.certified,
+                "disabled": it.disabled,
+                "newest_issuance": {state or "none": count for state, count in it.newest.items()},
+            }
+            for it in status.products
+        ],
         "issuances": [
             {"state": it.state, "fault": it.fault, "count": it.count, "oldest": time(it.oldest_us)}
             for it in status.issuances
         ],
         "certificates": [
             {"status": it.status, "reason": it.reason, "count": it.count} for it in status.certificates
+        ],
+        "rates": {
+            it.what: {f"last_{window_s}_s": count for window_s, count in zip(WINDOWS_S, it.counts, strict=True)}
+            for it in status.rates
+        },
+        "queues": [
+            {
+                "account": it.account,
+                "length": it.length,
+                "oldest": time(it.oldest_us),
+                "creates_per_s": it.creates_per_s,
+            }
+            for it in status.queues
         ],
         "breakers": [
             {
@@ -95,8 +114,21 @@ def _document(status: Status) -> dict[str, object]:
                 "opened": time(it.opened_us),
                 "until": time(it.breaker.until_us),
                 "detail": it.breaker.detail,
-                "to_do": _TO_DO_FOR_BREAKER[IssuerFault(it.breaker.fault)],
+                "to_do": TO_DO_FOR_BREAKER[IssuerFault(it.breaker.fault)],
             }
             for it in status.breakers
+        ],
+        "nodes": [
+            {
+                "node": it.id.hex(),
+                "host": it.host,
+                "pid": it.pid,
+                "version": it.version,
+                "started": time(it.started_us),
+                "seen": time(it.seen_us),
+                "stopped": time(it.stopped_us),
+                "alive": it.stopped_us is None and status.now_us - it.seen_us <= SILENT_US,
+            }
+            for it in status.nodes
         ],
     }  # fmt: skip

@@ -229,6 +229,8 @@ certificates = _table(
         "status <> 'retiring' OR (reason IS NOT NULL AND not_before_us IS NOT NULL)", name="retiring_is_due"
     ),
     Index(None, "status", "not_before_us"),
+    Index(None, "created_us"),
+    Index(None, "activated_us"),
 )
 
 pace = _table(

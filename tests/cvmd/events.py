@@ -1,10 +1,13 @@
-"""Each event of a meter, told once."""
+"""Each event of a meter, told once; who hears them; what a page then has."""
 
 from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from cvmd.admission import Admission
 from cvmd.errors import IssuerFault
 from cvmd.meter import Meter, OpenBreakers, Waiting, Workload
+from cvmd.metrics import Metrics
 from cvmd.model import Fault, Reason, State
 
 WORKLOAD = Workload(
@@ -49,3 +52,14 @@ class Heard(Meter):
     def of(self, name: str) -> list[tuple[Any, ...]]:
         """What was told in events of this name."""
         return [event[1:] for event in self.events if event[0] == name]
+
+
+def families(metrics: Metrics) -> dict[str, tuple[str, set[str]]]:
+    """Of each family: its type, and the labels of its series."""
+    return {
+        family.name + ("_total" if family.type == "counter" else ""): (
+            family.type,
+            {label for sample in family.samples for label in sample.labels} - {"le"},
+        )
+        for family in text_string_to_metric_families(metrics.page().decode())
+    }

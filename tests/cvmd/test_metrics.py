@@ -1,7 +1,4 @@
-"""The page for Prometheus, as Prometheus's own parser reads it, and as its documentation lists it."""
-
-import re
-from pathlib import Path
+"""The page for Prometheus, as its own parser reads it. That docs/metrics.md lists the same: tests/test_docs.py."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,20 +7,7 @@ from cvmd.meter import Meter
 from cvmd.metrics import Metrics
 from cvmd.model import Fault, State
 from protocol.constants import Status
-from tests.cvmd.events import EVENTS, tell_all
-
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
-
-
-def families(metrics: Metrics) -> dict[str, tuple[str, set[str]]]:
-    """Of each family: its type, and the labels of its series."""
-    return {
-        family.name + ("_total" if family.type == "counter" else ""): (
-            family.type,
-            {label for sample in family.samples for label in sample.labels} - {"le"},
-        )
-        for family in text_string_to_metric_families(metrics.page().decode())
-    }
+from tests.cvmd.events import EVENTS, families, tell_all
 
 
 def value(metrics: Metrics, series: str, **labels: str) -> float:
@@ -53,23 +37,6 @@ def test_every_event_is_counted() -> None:
         getattr(made, name)(*arguments)
         assert made.page() != before, name
         assert getattr(Meter, name) is not getattr(Metrics, name)
-
-
-def test_the_docs_list_every_metric_with_its_labels_and_an_alert(metrics: Metrics) -> None:
-    listed = {}
-    for line in DOCS.read_text().splitlines():
-        if line.startswith("| `cvmd_"):
-            name, labels, what, alert = (cell.strip() for cell in line.strip("|").split("|"))
-            assert what
-            assert alert
-            listed[name.strip("`")] = set(re.findall(r"`(\w+)`", labels))
-    assert listed == {name: labels for name, (_, labels) in families(metrics).items()}
-
-
-def test_the_docs_rules_name_metrics_that_there_are(metrics: Metrics) -> None:
-    used = set(re.findall(r"\bcvmd_\w+", DOCS.read_text().partition("## Rules")[2]))
-    assert used
-    assert used <= set(families(metrics))
 
 
 def test_inv6_no_label_is_for_what_names_a_device(metrics: Metrics) -> None:

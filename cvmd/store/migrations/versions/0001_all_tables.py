@@ -245,6 +245,8 @@ def upgrade() -> None:
         sa.UniqueConstraint("live_device_id", name="uq_certificates_live_device_id"),
     )
     op.create_index("ix_certificates_status_not_before_us", "certificates", ["status", "not_before_us"])
+    op.create_index("ix_certificates_created_us", "certificates", ["created_us"])
+    op.create_index("ix_certificates_activated_us", "certificates", ["activated_us"])
 
     now_us = time.time_ns() // 1000
     op.bulk_insert(accounts, [{"id": 1, "name": "default", "created_us": now_us}])
