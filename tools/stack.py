@@ -82,7 +82,8 @@ class Process:
 
     def raise_ended(self) -> None:
         """RuntimeError that tells what its log ends with."""
-        code = self._popen.wait()
+        self.wait()
+        code = self.end()  # it has ended: what is left of it is closed
         raise RuntimeError(f"{self.log.stem} ended with {code}: {self.log.read_text(errors='replace')[-2000:]}")
 
     def signal(self, number: Signals) -> None:

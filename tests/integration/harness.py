@@ -1,8 +1,10 @@
 """What integration tests share: how a device is made and calls, what openssl and the database themselves say."""
 
+import json
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from cvmd.store import AdminStore, Database, Trail
 from cvmd.store.accounts import AccountRules
 from cvmd.store.admin import NewDevice
 from tools.awsiot import Control
-from tools.client import MemoryFlash, Options, Result, vend
+from tools.client import Cut, Done, MemoryFlash, Options, Result, vend
 from tools.stack import READY_WITHIN_S, Stack
 
 MakeStack = Callable[..., Stack]
@@ -23,6 +25,8 @@ MakeStack = Callable[..., Stack]
 
 KEY_SOURCES = {"ec": "ec-p256", "csr": "device-csr", "rsa": "rsa2048", "aws": "aws-rsa2048"}
 """By product."""
+ACK_AND_DONE = 51 + 25
+"""Bytes at the end of a vend in suite mac."""
 CREATES = ("CreateCertificateFromCsr", "CreateKeysAndCertificate")
 
 
@@ -114,3 +118,32 @@ def rows(url: str, statement: str) -> list[dict[str, Any]]:
     with connection, connection.cursor() as cursor:
         cursor.execute(statement)
         return list(cursor.fetchall())
+
+
+def reconcile(stack: Stack, *options: str) -> tuple[int, list[dict[str, Any]]]:
+    """Its exit code, and the findings."""
+    ran = stack.cvmd("reconcile", "--json", "--rate", "100", *options, check=False)
+    assert ran.stdout, ran.stderr
+    (report,) = json.loads(ran.stdout)
+    return ran.returncode, report["findings"]
+
+
+def vended(options: Options, flash: MemoryFlash, stack: Stack) -> str:
+    """The id of the certificate that the device has in the end."""
+    result = vend(replace(options, port=stack.port, attempts=20), flash)
+    assert isinstance(result.outcome, Done), result.outcome
+    assert result.meta is not None
+    return result.meta.certificate_id
+
+
+def begin(options: Options, flash: MemoryFlash, stack: Stack) -> None:
+    """Take the whole bundle, and lose the line before the ACK."""
+    alike = "x" * len(options.serial)
+    whole = vend(device(stack, alike, "csr" if options.key_source == "device-csr" else "ec"), MemoryFlash())
+    cut_after = whole.traffic.bytes_up + whole.traffic.bytes_down - ACK_AND_DONE - 1
+    assert isinstance(vend(replace(options, cut_after=cut_after), flash).outcome, Cut)
+
+
+def active_of(stack: Stack, thing: str) -> list[str]:
+    certificates = stack.aws.state()["certificates"]
+    return [it["id"] for it in certificates if it["status"] == "ACTIVE" and thing in it["things"]]

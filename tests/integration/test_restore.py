@@ -1,20 +1,15 @@
 """The database set back to a moment of a device's vend: reconciled before the daemon starts, nobody loses anything."""
 
-import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from harness import MakeStack, device, with_products
+from harness import MakeStack, active_of, begin, device, reconcile, vended, with_products
 
-from tools.client import Cut, Done, MemoryFlash, Options, vend
+from tools.client import MemoryFlash
 from tools.stack import Stack
-
-ACK_AND_DONE = 51 + 25
-"""Bytes at the end of a vend in suite mac."""
 
 
 @pytest.fixture
@@ -46,35 +41,6 @@ def set_back(stack: Stack, backup: Path) -> None:
             ("certificates", "activated_us"), ("certificates", "retired_us"),
         ):  # fmt: skip
             connection.execute(f"UPDATE {table} SET {column} = 1 WHERE {column} IS NOT NULL")
-
-
-def reconcile(stack: Stack, *options: str) -> tuple[int, list[dict[str, Any]]]:
-    """Its exit code, and the findings."""
-    ran = stack.cvmd("reconcile", "--json", "--rate", "100", *options, check=False)
-    assert ran.stdout, ran.stderr
-    (report,) = json.loads(ran.stdout)
-    return ran.returncode, report["findings"]
-
-
-def vended(options: Options, flash: MemoryFlash, stack: Stack) -> str:
-    """The id of the certificate that the device has in the end."""
-    result = vend(replace(options, port=int(stack.port), attempts=20), flash)
-    assert isinstance(result.outcome, Done), result.outcome
-    assert result.meta is not None
-    return result.meta.certificate_id
-
-
-def begin(options: Options, flash: MemoryFlash, stack: Stack) -> None:
-    """Take the whole bundle, and lose the line before the ACK."""
-    alike = "x" * len(options.serial)
-    whole = vend(device(stack, alike, "csr" if options.key_source == "device-csr" else "ec"), MemoryFlash())
-    cut_after = whole.traffic.bytes_up + whole.traffic.bytes_down - ACK_AND_DONE - 1
-    assert isinstance(vend(replace(options, cut_after=cut_after), flash).outcome, Cut)
-
-
-def active_of(stack: Stack, thing: str) -> list[str]:
-    certificates = stack.aws.state()["certificates"]
-    return [it["id"] for it in certificates if it["status"] == "ACTIVE" and thing in it["things"]]
 
 
 @pytest.mark.parametrize("product", ["ec", "csr"])
