@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
+from cvmd.checks import Check
 from cvmd.config import Config, check_private, secret_path
 from cvmd.errors import ConfigError, IssuerError, IssuerFault
 from cvmd.issuer.aws_iot import AwsIot, AwsSettings
+from cvmd.issuer.probe import Probe
 from cvmd.issuer.roots import root_ca
 from cvmd.meter import NO_METER, Meter
 from cvmd.model import Account
@@ -54,3 +56,22 @@ def root_cas(config: Config) -> Callable[[Account], bytes]:
             raise IssuerError(IssuerFault.ACCOUNT, "root CA", "ConfigError", str(error)) from None
 
     return lambda account: read(account.root_ca or aws.root_ca, account.region or aws.region)
+
+
+def account_checks(config: Config) -> Callable[[Account], list[Check]]:
+    """Asks AWS whether it serves an account as cvmd needs it; changes nothing there. Raises ConfigError."""
+    probe, root_ca_of = Probe(aws_settings(config)), root_cas(config)
+
+    def look(account: Account) -> list[Check]:
+        told = account.data_endpoint or config.aws.data_endpoint or None
+        return [*probe.run(account, data_endpoint=told), _root_ca_check(account, root_ca_of)]
+
+    return look
+
+
+def _root_ca_check(account: Account, root_ca_of: Callable[[Account], bytes]) -> Check:
+    try:
+        size = len(root_ca_of(account))
+    except IssuerError as error:
+        return Check("root CA", False, str(error), f"mend the file, or `cvmd accounts set {account.name} --root-ca`")
+    return Check("root CA", True, f"{size} bytes of DER")

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 
 from cvmd import __version__
-from cvmd.cli import accounts, audit, config, db, devices, products, reconcile, secrets, serve, status
+from cvmd.cli import accounts, audit, config, db, devices, doctor, products, reconcile, secrets, serve, status
 from cvmd.cli.common import Exit, Refused
 from cvmd.errors import ConfigError, SealError
 from cvmd.ports import StoreDown, WrongSchema
 
-_NOUNS = (serve, config, secrets, db, accounts, products, devices, audit, status, reconcile)
+_NOUNS = (serve, config, secrets, db, accounts, products, devices, audit, status, doctor, reconcile)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

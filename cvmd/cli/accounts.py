@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from typing import Any
 
 from cvmd import config
-from cvmd.checks import Check
 from cvmd.cli import arguments as argument
+from cvmd.cli.checks import print_checks
 from cvmd.cli.common import Exit, Refused, Subparsers, add_json, add_noun, add_verb
 from cvmd.cli.database import admin_store
 from cvmd.cli.output import print_json, print_table
 from cvmd.config import Config
-from cvmd.errors import ConfigError, IssuerError
+from cvmd.errors import ConfigError
 from cvmd.issuer import permissions
 from cvmd.issuer.roots import root_ca
-from cvmd.model import Account
 from cvmd.store.accounts import AccountRecord, AccountRules
 
 
@@ -157,35 +155,14 @@ def _document(record: AccountRecord) -> dict[str, object]:
 
 def _test(arguments: argparse.Namespace) -> Exit:
     # Only here: boto3 would double the time of every other command.
-    from cvmd.aws import aws_settings, root_cas
-    from cvmd.issuer.probe import Probe
+    from cvmd.aws import account_checks
 
     settings = config.load(arguments.config)
     with admin_store(settings) as store:
         known = [store.show_account(name) for name in arguments.name] or store.list_accounts()
-    probe, root_ca_of = Probe(aws_settings(settings)), root_cas(settings)
-    found: list[tuple[str, Check]] = []
-    for account in (it.account for it in known):
-        checks = probe.run(account, data_endpoint=account.data_endpoint or settings.aws.data_endpoint or None)
-        found += [(account.name, check) for check in [*checks, _root_ca_check(account, root_ca_of)]]
-    if arguments.json:
-        columns = ("account", "check", "result", "detail", "to_do")
-        print_json([dict(zip(columns, _row(name, it), strict=True)) for name, it in found])
-    else:
-        print_table(("account", "check", "result", "detail", "to do"), (_row(name, it) for name, it in found))
-    return Exit.REFUSED if any(it.passed is False for _, it in found) else Exit.DONE
-
-
-def _root_ca_check(account: Account, root_ca_of: Callable[[Account], bytes]) -> Check:
-    try:
-        size = len(root_ca_of(account))
-    except IssuerError as error:
-        return Check("root CA", False, str(error), f"mend the file, or `cvmd accounts set {account.name} --root-ca`")
-    return Check("root CA", True, f"{size} bytes of DER")
-
-
-def _row(account: str, check: Check) -> tuple[str | None, ...]:
-    return account, check.name, check.word, check.detail, check.to_do or None
+    look = account_checks(settings)
+    sections = ((f"account {it.account.name}", look(it.account)) for it in known)
+    return print_checks(sections, as_json=arguments.json)
 
 
 def _policy(arguments: argparse.Namespace) -> Exit:
