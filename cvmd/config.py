@@ -29,6 +29,10 @@ DEFAULT_PATH: Final = Path("/etc/cvmd/cvmd.toml")
 CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
 _CREDENTIALS_PREFIXES: Final = (CREDENTIALS + "/", "${CREDENTIALS_DIRECTORY}/")
 _MAX_SECRET: Final = 4096
+ENDPOINT_URL: Final = re.compile(
+    r"(https://[A-Za-z0-9.-]{1,200}|http://(127\.\d+\.\d+\.\d+|localhost|\[::1\]))(:\d{1,5})?/?", re.ASCII
+)
+"""Of AWS's control plane, or of who stands for it: never in clear to another machine."""
 
 
 class Listen(Struct, frozen=True, forbid_unknown_fields=True):
@@ -210,6 +214,12 @@ class Aws(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         _check_secret_path("config_file", self.config_file)
+        for key in ("endpoint_url", "sts_endpoint_url"):
+            value = getattr(self, key)
+            if value and not ENDPOINT_URL.fullmatch(value):
+                raise ValueError(
+                    f"{key}: must be https://host[:port]; http only to this machine, as keys may come by it"
+                )
 
 
 class Worker(Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 from cvmd import networks as cidr
+from cvmd.config import ENDPOINT_URL
 from cvmd.errors import ConfigError
 from cvmd.issuer.permissions import ROLE_ARN
 from protocol.constants import MAX_SERIAL
@@ -47,10 +48,7 @@ external_id = _matching("external id", r"[\w+=,.@:/-]{2,1224}", "2 to 1224 of le
 host = _matching(
     "host name", r"(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63}){1,8}", "such as x-ats.iot.REGION.amazonaws.com"
 )
-endpoint_url = _matching(
-    "endpoint", r"(https://[A-Za-z0-9.-]{1,200}|http://(127\.\d+\.\d+\.\d+|localhost|\[::1\]))(:\d{1,5})?/?",
-    "https://host[:port]; http only to this machine",
-)  # fmt: skip
+endpoint_url = _matching("endpoint", ENDPOINT_URL.pattern, "https://host[:port]; http only to this machine")
 name = _matching("name", r"[A-Za-z0-9_.-]{1,64}", "1 to 64 of letters, digits and _ . -")
 
 

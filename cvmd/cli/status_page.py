@@ -18,7 +18,7 @@ TO_DO_FOR_BREAKER = {
     IssuerFault.THROTTLED: "nothing; if it lasts, lower the account's creates_per_s or have AWS raise its quota",
     IssuerFault.UNREACHABLE: "see that this machine reaches AWS IoT: network, DNS, aws.endpoint_url",
     IssuerFault.UNKNOWN: "see the network to AWS IoT, and AWS's own status",
-    IssuerFault.ACCOUNT: "mend credentials, permissions or clock, as the detail says",
+    IssuerFault.ACCOUNT: "mend credentials, permissions or clock: `cvmd accounts test` says which",
     IssuerFault.QUOTA: "have AWS raise the limit in the detail, or remove what uses it up",
     IssuerFault.POLICY_MISSING: "create the policy at AWS IoT; its devices go on by themselves",
 }

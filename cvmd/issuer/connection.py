@@ -2,7 +2,8 @@
 
 By default it repeats a Create whose answer was lost, and leaves a certificate at AWS each time. Attach and
 Update could be repeated safely, and are: by the worker, which sees each failure, paces itself by it, and has a
-lease to keep to. So a request takes at most connect_timeout_s + read_timeout_s.
+lease to keep to. So a request takes at most connect_timeout_s + read_timeout_s, and as long again where its credentials
+have ended and a role is to be assumed first: seldom, since that is done ahead of time.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """AWS accounts at work: roles that are renewed, credentials that end, permissions that lack, under a real daemon."""
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,9 +15,11 @@ import boto3
 import pytest
 from harness import CREATES, MakeStack, caller, seed, with_products
 
+from cvmd.issuer.keys import pem_to_der
 from cvmd.issuer.permissions import actions, iam_policy
 from cvmd.store import Database
 from protocol.constants import Status
+from tools.awsiot import Control, Settings, run_in_thread
 from tools.client import Done, MemoryFlash, Options, Outcome, Refused, vend
 from tools.stack import READY_WITHIN_S, Stack
 
@@ -144,6 +148,59 @@ def test_credentials_that_end_for_good_hold_200_vends_up_until_they_are_mended(
     until(come_back, "every device has its certificate")
     assert stack.aws.calls("CreateCertificateFromCsr", "ok") == DEVICES
     assert [it["status"] for it in stack.aws.state()["certificates"]] == ["ACTIVE"] * DEVICES
+
+
+def test_accounts_in_three_partitions_side_by_side(make_stack: MakeStack, tmp_path: Path) -> None:
+    """Each with its region, role, root CA and the policy that is printed for it; what is wrong in one stays there."""
+    stack = with_products(make_stack(aws__root_ca="amazon-root-ca-1"))
+    places = {"gov": ("aws-us-gov", "us-gov-west-1", "1" * 12), "china": ("aws-cn", "cn-north-1", "2" * 12)}
+    with ExitStack() as running:
+        at: dict[str, Control] = {}
+        for name, (partition, region, number) in places.items():
+            settings = Settings(
+                ca_key="ec", partition=partition, region=region, account_id=number, external_id=f"to-{name}"
+            )
+            aws = at[name] = running.enter_context(run_in_thread(settings))
+            root_ca = tmp_path / f"{name}.pem"
+            root_ca.write_bytes(aws.ca_pem())
+            stack.cvmd(
+                "accounts", "add", name, "--region", region, "--endpoint-url", aws.url, "--sts-endpoint-url", aws.url,
+                "--role-arn", f"arn:{partition}:iam::{number}:role/cvmd", "--external-id", f"to-{name}",
+                "--root-ca", str(root_ca),
+            )  # fmt: skip
+            stack.add_product(name, "--account", name)
+            aws.allow(json.loads(stack.cvmd("accounts", "policy", name).stdout))
+        at["ec"] = stack.aws
+        tested = stack.cvmd("accounts", "test", check=False)
+        assert tested.returncode == 0, tested.stdout
+
+        devices = {name: in_account(stack, aws, name) for name, aws in at.items()}
+        assert others(vended(list(devices.values()))) == []
+        for name, aws in at.items():
+            (made,) = aws.state()["certificates"]
+            partition = places.get(name, ("aws",))[0]
+            assert made["arn"].startswith(f"arn:{partition}:iot:")
+            assert (made["status"], made["things"]) == ("ACTIVE", [f"thing-{name}-0"])
+            flash = devices[name].flash
+            own_root = flash.read("root-ca.der") == pem_to_der(aws.ca_pem().decode(), "CERTIFICATE")
+            endpoint = json.loads(flash.read("meta.json") or b"{}")["endpoint"]
+            assert (own_root, endpoint.endswith(".amazonaws.com.cn")) == (name in places, name == "china")
+
+        at["china"].allow({"Statement": []})
+        held_up, served = in_account(stack, at["china"], "china", 1), in_account(stack, at["gov"], "gov", 1)
+        assert isinstance(vended([held_up])[0], Refused)
+        assert others(vended([served])) == []
+        assert said(stack, "account china: its issuances wait (account)")
+        assert not said(stack, "account gov: its issuances wait")
+
+
+def in_account(stack: Stack, aws: Control, product: str, number: int = 0) -> Device:
+    """A new device of a product, whose thing and policy are where its account is."""
+    serial = f"{product}-{number}"
+    token = stack.add_device(serial, product, thing=f"thing-{serial}", policy="policy", aws=False)
+    aws.seed_things([f"thing-{serial}"])
+    aws.seed_policies(["policy"])
+    return Device(caller(stack, serial, bytes.fromhex(token.read_text()), "ec"))
 
 
 def without(action: str) -> dict[str, Any]:
