@@ -57,15 +57,18 @@ def connections(config: Config) -> int:
     return config.database.pool + config.worker.concurrency + config.disposal.concurrency + _BESIDE
 
 
-def configured(config: Config, *, pool: int = 1, meter: Meter = NO_METER) -> Database:
-    """That database, with at most `pool` connections; none is made yet. Raises ConfigError."""
+def configured(config: Config, *, pool: int = 1, timeout_s: float | None = None, meter: Meter = NO_METER) -> Database:
+    """That database, with at most `pool` connections; none is made yet. Raises ConfigError.
+
+    `timeout_s`: of a statement, where database.timeout_s is too short for what is to be done.
+    """
     database = config.database
     return Database(
         database.url,
         password=database.password(),
         tls=_tls(config),
         pool=pool,
-        timeout_s=database.timeout_s,
+        timeout_s=timeout_s or database.timeout_s,
         meter=meter,
     )
 

@@ -16,9 +16,9 @@ from cvmd.store import AdminStore, Database, Trail, check_schema
 
 
 @contextmanager
-def open_database(settings: Config, *, pool: int = 1) -> Iterator[Database]:
-    """The database that `settings` name, whatever is in it."""
-    database = configured(settings, pool=pool)
+def open_database(settings: Config, *, pool: int = 1, timeout_s: float | None = None) -> Iterator[Database]:
+    """The database that `settings` name, whatever is in it; the rest is as cvmd.database.configured has it."""
+    database = configured(settings, pool=pool, timeout_s=timeout_s)
     try:
         yield database
     finally:

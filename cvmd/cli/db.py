@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Final
 
 from cvmd import config
 from cvmd.cli.common import Exit, Refused, Subparsers, add_json, add_noun, add_verb
@@ -15,6 +16,9 @@ from cvmd.sealing import Sealer, load_master_key
 from cvmd.store import AdminStore, Database, check_schema, migrate
 from cvmd.store.deployment import schema_version
 from cvmd.store.schema import HEAD
+
+_MIGRATION_S: Final = 6 * 3600.0
+"""Of one statement: an index over a big table takes its time, and must not be given up while the server makes it."""
 
 
 def add_to(nouns: Subparsers) -> None:
@@ -34,7 +38,7 @@ def _migrate(arguments: argparse.Namespace) -> Exit:
     settings = logged_in(config.load(arguments.config), arguments.login, arguments.password_file)
     # First the key: tables that do not know theirs are of no use.
     sealer = Sealer(load_master_key(settings.secrets.master_key_path))
-    with open_database(settings) as database:
+    with open_database(settings, timeout_s=_MIGRATION_S) as database:
         try:
             before, after = migrate(database)
         except OSError as error:

@@ -28,6 +28,8 @@ _MYSQL_SESSION = (
     # A process that is frozen inside a transaction keeps no row: the server ends it (MariaDB; MySQL has no such thing).
     " /*M!100300 , idle_transaction_timeout = {idle_s} */"
 )
+_CONNECT_S = 120.0
+"""However long a statement may take."""
 _UNKNOWN_VARIABLE = 1193
 
 
@@ -39,7 +41,7 @@ def mysql_engine(url: URL, password: Secret | None, tls: Tls, pool: int, timeout
     context = tls.context()
     exposed = context is None and "unix_socket" not in url.query and not is_here(url.host)
     connect_args: dict[str, Any] = {
-        "connect_timeout": timeout_s,
+        "connect_timeout": min(timeout_s, _CONNECT_S),
         "read_timeout": timeout_s,
         "write_timeout": timeout_s,
         "charset": "utf8mb4",

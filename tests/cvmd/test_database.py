@@ -13,7 +13,7 @@ from cvmd.config import Config
 from cvmd.database import Watch, configured, connections, database_checks, logged_in
 from cvmd.errors import ConfigError, SealError
 from cvmd.model import Secret
-from cvmd.ports import WrongSchema
+from cvmd.ports import StoreDown, WrongSchema
 from cvmd.sealing import Sealer
 from cvmd.store import AdminStore, Database, migrate
 
@@ -152,3 +152,20 @@ def test_what_was_found_is_in_the_log_once(tmp_path: Path, monkeypatch: pytest.M
     ]  # fmt: skip
     watch.close()
     made.close()
+
+
+def test_a_statement_may_be_given_more_time(mariadb_url: str, tmp_path: Path) -> None:
+    """As a migration is: what it had begun would go on at the server, and nobody would know how it ended."""
+    head, _, tail = mariadb_url.rpartition("@")
+    user, _, word = head.rpartition(":")
+    password = tmp_path / "password"
+    password.write_text(word)
+    password.chmod(0o600)
+    short = config.parse(f'[database]\nurl = "{user}@{tail}"\npassword_file = "{password}"\ntimeout_s = 0.5', "test")
+    sleep = text("SELECT SLEEP(1.5)")
+    patient, hasty = configured(short, timeout_s=600), configured(short)
+    assert patient.statement(lambda t: t.row(sleep)) == (0,)
+    with pytest.raises(StoreDown, match="2013"):
+        hasty.statement(lambda t: t.row(sleep))
+    patient.close()
+    hasty.close()
