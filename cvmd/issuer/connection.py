@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import boto3
 from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
 
 from cvmd import __version__
 from cvmd.errors import IssuerError, IssuerFault
-from cvmd.issuer.credentials import Access
+from cvmd.issuer.credentials import Access, ready, unsent
 from cvmd.issuer.faults import issuer_error
 from cvmd.issuer.quiet import pin_loggers
 from cvmd.meter import NO_METER, Meter
@@ -77,6 +78,7 @@ class AwsSettings:
 @dataclass(slots=True)
 class _Held:
     client: IoTClient
+    session: boto3.Session
     made_s: float
     suspect: bool = False
     """A call with it ended in a fault of the account."""
@@ -107,16 +109,14 @@ class Connection:
         """What one request is answered; `missing`: what ResourceNotFoundException means in this operation."""
         began_s = time.monotonic()
         outcome = "ok"
-        client = None
         try:
-            client = self._client(account)
-            answer: dict[str, Any] = call(client)
+            answer: dict[str, Any] = call(self._client(account))
         except Exception as error:  # botocore's parsers raise whatever a strange body makes them stumble on
             # Not chained: botocore's frames in a traceback hold the whole answer.
             known = error if isinstance(error, IssuerError) else issuer_error(operation, error, missing=missing)
             outcome = known.fault
             if known.fault is IssuerFault.ACCOUNT:
-                self._suspect_client(account, client)
+                self._suspect_client(account)
             raise known from None
         finally:
             self._meter.aws_called(account.name, operation, outcome, time.monotonic() - began_s)
@@ -126,31 +126,36 @@ class Connection:
         return answer
 
     def _client(self, account: Account) -> IoTClient:
+        """With credentials that are good for a call now. Raises IssuerError, never UNKNOWN: nothing is sent yet."""
         key = self._key(account)
         with self._making:
             held = self._clients.get(key)
             if held is None or (held.suspect and time.monotonic() - held.made_s >= _RENEW_S):
-                held = self._clients[key] = _Held(self._make_client(*key), time.monotonic())
+                held = self._clients[key] = self._make_client(*key)
+        ready(held.session)
         return held.client
 
-    def _suspect_client(self, account: Account, client: IoTClient | None) -> None:
+    def _suspect_client(self, account: Account) -> None:
         """Its credentials may be old: a file was changed, or a role's sessions were revoked."""
         with self._making:
             held = self._clients.get(self._key(account))
-            if held is not None and held.client is client:
+            if held is not None:
                 held.suspect = True
 
     def _key(self, account: Account) -> tuple[Access, str | None]:
         return self._settings.access(account), account.endpoint_url or self._settings.endpoint_url
 
-    def _make_client(self, access: Access, endpoint_url: str | None) -> IoTClient:
+    def _make_client(self, access: Access, endpoint_url: str | None) -> _Held:
         config = self._settings.client_config()
-        session = access.session(config)
-        if session.get_credentials() is None:  # a client made without them would stay without
-            raise NoCredentialsError
-        client = session.client("iot", endpoint_url=endpoint_url, config=config)
+        try:
+            session = access.session(config)
+            if session.get_credentials() is None:  # a client made without them would stay without
+                raise NoCredentialsError
+            client = session.client("iot", endpoint_url=endpoint_url, config=config)
+        except Exception as error:  # botocore has no common root
+            raise unsent(error) from None
         pin_loggers()  # the first client imported what logs
-        return client
+        return _Held(client, session, time.monotonic())
 
 
 def unbelievable(operation: str, what: str) -> IssuerError:

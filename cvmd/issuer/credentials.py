@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials, create_assume_role_refresher
+from botocore.exceptions import NoCredentialsError
 from botocore.session import Session, get_session
 
 from cvmd.errors import IssuerError, IssuerFault
@@ -66,6 +67,27 @@ class Access:
             for name in ("config_file", "credentials_file"):
                 core.set_config_variable(name, str(self.config_file))
         return core
+
+
+def ready(session: boto3.Session) -> None:
+    """Have the session's credentials renewed, if it is time, before anything is sent with them.
+
+    Raises IssuerError, never UNKNOWN: whatever goes wrong here, no call was sent. credential_process alone can fail in
+    as many ways as there are programs.
+    """
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise IssuerError(IssuerFault.ACCOUNT, "credentials", NoCredentialsError.__name__)
+    try:
+        credentials.get_frozen_credentials()
+    except Exception as error:  # as for any call: what botocore's providers raise has no common root
+        raise unsent(error) from None
+
+
+def unsent(error: Exception) -> IssuerError:
+    """What kept a call from being sent."""
+    known = error if isinstance(error, IssuerError) else issuer_error("credentials", error, missing=IssuerFault.ACCOUNT)
+    return IssuerError(IssuerFault.ACCOUNT, "credentials", known.code) if known.fault is IssuerFault.UNKNOWN else known
 
 
 class _Assumed(DeferredRefreshableCredentials):

@@ -12,12 +12,12 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import ClientError
 
 from cvmd.checks import Check
 from cvmd.errors import IssuerError, IssuerFault
 from cvmd.issuer.connection import AwsSettings, Connection
-from cvmd.issuer.credentials import Access
+from cvmd.issuer.credentials import Access, ready, unsent
 from cvmd.issuer.faults import issuer_error
 from cvmd.issuer.permissions import actions
 from cvmd.model import Account
@@ -35,6 +35,7 @@ _NO_ACCOUNT: Final = "0" * 12
 _NOTHING: Final = "cvmd-permission-check"
 _DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedException"})
 _NOT_JUDGED: Final = frozenset({IssuerFault.THROTTLED, IssuerFault.UNREACHABLE, IssuerFault.UNKNOWN})
+_WHO_GIVES_THEM: Final = "see that credential_process, or the machine's role, gives credentials to the daemon's user"
 _NO_IDENTITY: Final = "there are no credentials for it"
 
 
@@ -94,9 +95,11 @@ class Probe(Connection):
         config = self._settings.client_config()
 
         def ask() -> Any:  # noqa: ANN401  # of a TypedDict that who answers need not keep to
-            session = access.session(config)
-            if session.get_credentials() is None:
-                raise NoCredentialsError
+            try:
+                session = access.session(config)
+            except Exception as error:  # as in Connection: botocore has no common root
+                raise unsent(error) from None
+            ready(session)
             return access.sts(session, config).get_caller_identity()
 
         try:
@@ -137,9 +140,8 @@ class Probe(Connection):
     def _permissions(self, account: Account, who: Check) -> list[Check]:
         try:
             client = self._client(account)
-        except Exception as error:  # as in Connection: botocore has no common root
-            known = issuer_error("IoT", error, missing=IssuerFault.UNKNOWN)
-            return [Check(action, None, str(known), _to_do(account, known)) for action in actions()]
+        except IssuerError as error:
+            return [Check(action, None, str(error), _to_do(account, error)) for action in actions()]
         number = who.detail.split(":")[4] if who.passed else _NO_ACCOUNT
         region, partition = client.meta.region_name, client.meta.partition
         questions = _questions(f"arn:{partition}:iot:{region}:{number}:cert/{_NO_CERTIFICATE}")
@@ -205,12 +207,12 @@ def _to_do(account: Account, error: IssuerError) -> str:
     match error.code:
         case "NoCredentialsError" | "ProfileNotFound" | "PartialCredentialsError":
             return "give credentials: docs/accounts.md has the ways, in the order in which they are looked for"
-        case "CredentialRetrievalError" | "MetadataRetrievalError":
-            return "see that credential_process, or the machine's role, gives credentials to the daemon's user"
         case "NoRegionError" | "InvalidRegionError":
             return f"set aws.region, or `cvmd accounts set {name} --region`"
         case "InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestTimeTooSkewed" | "RequestExpired":
             return "set the clock, if that has failed; else the secret key is not that of the key id"
+    if error.operation == "credentials":
+        return _WHO_GIVES_THEM
     if error.code in _DENIED:
         return f"allow it: `cvmd accounts policy {name}` prints the whole policy"
     if error.fault is IssuerFault.ACCOUNT:

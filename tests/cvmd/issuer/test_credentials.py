@@ -219,18 +219,60 @@ def test_a_credential_process_gives_credentials_and_gives_them_anew(account: Acc
         assert len(runs.read_text()) > first
 
 
+PROGRAMS = {
+    "fails": "/bin/false",
+    "is not there": "/no/such/program",
+    "says nothing": "/bin/true",
+    "says garbage": "/bin/echo garbage",
+    "gives what has ended": '/bin/echo \'{"Version": 1, "AccessKeyId": "AKIDGOOD", "SecretAccessKey": "s",'
+    ' "SessionToken": "t", "Expiration": "2020-01-01T00:00:00Z"}\'',
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 @pytest.mark.usefixtures("unset")
-def test_a_credential_process_that_fails_is_the_accounts_fault(account: Account, tmp_path: Path) -> None:
+def test_a_credential_process_that_fails_leaves_no_create_in_doubt(
+    account: Account, tmp_path: Path, program: str
+) -> None:
+    """It is the account's fault: after five attempts in doubt an issuance would have failed."""
     file = tmp_path / "aws"
-    file.write_text("[default]\ncredential_process = /bin/false\n")
+    file.write_text(f"[default]\ncredential_process = {program}\n")
     with strict() as standin:
-        error = refused(issuer_at(standin, config_file=file), account)
-    assert (error.fault, error.code) == (IssuerFault.ACCOUNT, "CredentialRetrievalError")
+        issuer = issuer_at(standin, config_file=file)
+        for _ in range(2):  # to make the client fails, or the first call with it
+            with pytest.raises(IssuerError) as caught:
+                issuer.create(account, PAIR.csr_der)
+            assert (caught.value.fault, caught.value.operation) == (IssuerFault.ACCOUNT, "credentials")
+        assert standin.calls("CreateCertificateFromCsr") == 0
+
+
+@pytest.mark.usefixtures("unset")
+def test_a_role_whose_callers_keys_are_mended_goes_on(
+    role: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(connection, "_RENEW_S", 0.0)
+    file = tmp_path / "aws"
+    file.write_text("[default]\n" + KEYS.format(key="AKIDBAD"))
+    with strict() as standin:
+        issuer = issuer_at(standin, config_file=file)
+        assert refused(issuer, role).operation == "AssumeRole"
+        file.write_text("[default]\n" + KEYS.format(key="AKIDGOOD"))
+        assert issuer.describe_endpoint(role)
+
+
+@pytest.mark.usefixtures("unset")
+def test_the_role_of_a_container(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ECS, and EKS by its agent, give it: at an address that a variable names."""
+    with metadata_service("AKIDGOOD") as url, strict() as standin:
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{url}/container")
+        monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "a-token")
+        assert issuer_at(standin).describe_endpoint(account)
 
 
 @contextmanager
 def metadata_service(key: str) -> Iterator[str]:
-    """A machine's IMDSv2 with a role: a token by PUT, and nothing without it."""
+    """A machine's IMDSv2 with a role: a token by PUT, and nothing without it. And a container's, at /container."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
@@ -240,8 +282,8 @@ def metadata_service(key: str) -> Iterator[str]:
             ends = (datetime.now(UTC) + timedelta(hours=6)).strftime("%Y-%m-%dT%H:%M:%SZ")
             given = {"Code": "Success", "AccessKeyId": key, "SecretAccessKey": "s", "Token": "t", "Expiration": ends}
             path = "/latest/meta-data/iam/security-credentials/"
-            pages = {path: "machine", f"{path}machine": json.dumps(given)}
-            known = self.headers.get("x-aws-ec2-metadata-token") == "a-token"
+            pages = {path: "machine", f"{path}machine": json.dumps(given), "/container": json.dumps(given)}
+            known = "a-token" in (self.headers.get("x-aws-ec2-metadata-token"), self.headers.get("Authorization"))
             self.answer(pages.get(self.path, "") if known else "")
 
         def answer(self, body: str) -> None:
