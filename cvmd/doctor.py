@@ -237,4 +237,4 @@ class _Look:
         if not missing:
             return Check(name, True, f"AWS IoT has them; looked at: {how_many}")
         shown = ", ".join(missing[:_NAMED]) + (", …" if len(missing) > _NAMED else "")
-        return Check(name, False, f"AWS IoT has not {len(missing)} of them, of {how_many} looked at: {shown}", to_do)
+        return Check(name, False, f"AWS IoT lacks {len(missing)} of {len(names)} that were looked at: {shown}", to_do)
