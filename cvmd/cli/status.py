@@ -21,6 +21,8 @@ from cvmd.store import Database
 from cvmd.store.overview import SILENT_US, WINDOWS_S, Status, read_status
 
 _EVERY_S = 5.0
+_REST = 4
+"""Times as long as a look has taken: a large database has other things to do as well."""
 
 
 def add_to(nouns: Subparsers) -> None:
@@ -59,8 +61,9 @@ def _watch(database: Database, every_s: float) -> None:
     with Live(console=console(), screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         try:
             while True:
+                began_s = clock.monotonic()
                 live.update(_look(database), refresh=True)
-                clock.sleep(every_s)
+                clock.sleep(max(every_s, _REST * (clock.monotonic() - began_s)))
         except KeyboardInterrupt:
             return
 

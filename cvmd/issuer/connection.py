@@ -111,6 +111,9 @@ class Connection:
         outcome = "ok"
         try:
             answer: dict[str, Any] = call(self._client(account))
+            # boto3 makes `{}`, a success, of whatever somebody between us and AWS answers with status 200.
+            if "RequestId" not in answer["ResponseMetadata"]:
+                raise unbelievable(operation, "not AWS's: it carries no request id")
         except Exception as error:  # botocore's parsers raise whatever a strange body makes them stumble on
             # Not chained: botocore's frames in a traceback hold the whole answer.
             known = error if isinstance(error, IssuerError) else issuer_error(operation, error, missing=missing)
@@ -120,9 +123,6 @@ class Connection:
             raise known from None
         finally:
             self._meter.aws_called(account.name, operation, outcome, time.monotonic() - began_s)
-        # boto3 makes `{}`, a success, of whatever somebody between us and AWS answers with status 200.
-        if "RequestId" not in answer["ResponseMetadata"]:
-            raise unbelievable(operation, "not AWS's: it carries no request id")
         return answer
 
     def _client(self, account: Account) -> IoTClient:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sqlalchemy import ClauseElement, ColumnElement, and_, case, func, select
@@ -12,6 +12,7 @@ from sqlalchemy import ClauseElement, ColumnElement, and_, case, func, select
 from cvmd.model import US, Breaker, CertificateStatus, State
 from cvmd.store.breakers import FAILING, IN_USE
 from cvmd.store.engine import Database, Row
+from cvmd.store.nodes import WAITING
 from cvmd.store.schema import NOW, accounts, breakers, certificates, devices, issuances, nodes, products
 from cvmd.store.steps import TO_CREATE
 
@@ -41,13 +42,6 @@ _CERTIFICATES = (
     select(certificates.c.status, certificates.c.reason, func.count())
     .group_by(certificates.c.status, certificates.c.reason)
     .order_by(certificates.c.status, certificates.c.reason)
-)
-_QUEUES = (
-    select(accounts.c.name, accounts.c.creates_per_s, func.count(), func.min(issuances.c.created_us))
-    .join_from(issuances, accounts)
-    .where(issuances.c.state.in_(TO_CREATE))
-    .group_by(accounts.c.name, accounts.c.creates_per_s)
-    .order_by(accounts.c.name)
 )
 _BREAKERS = (
     select(
@@ -179,7 +173,7 @@ def read_status(database: Database) -> Status:
             issuances=[InState(State(state), *rest) for state, *rest in t.rows(_ISSUANCES)],
             certificates=[InStatus(CertificateStatus(status), *rest) for status, *rest in t.rows(_CERTIFICATES)],
             rates=[Rate(what, tuple(t.rows(query)[0])) for what, query in _RATES.items()],
-            queues=[Queue(*row) for row in t.rows(_QUEUES)],
+            queues=_queues(t.rows(WAITING)),
             breakers=[OpenBreaker(name, opened, Breaker(*rest)) for name, opened, *rest in t.rows(_BREAKERS)],
             nodes=[NodeRow(*row) for row in t.rows(_NODES)],
         )
@@ -196,4 +190,13 @@ def _by_product(rows: Sequence[Row]) -> list[OfProduct]:
         product.disabled += count if disabled else 0
         product.certified += count if certified else 0
         product.newest[State(state) if state is not None else None] += count
+    return list(found.values())
+
+
+def _queues(rows: Sequence[Row]) -> list[Queue]:
+    found: dict[str, Queue] = {}
+    for account, creates_per_s, state, count, oldest_us, _ in rows:
+        if state in TO_CREATE:
+            so_far = found.get(account, Queue(account, creates_per_s, 0, oldest_us))
+            found[account] = replace(so_far, length=so_far.length + count, oldest_us=min(so_far.oldest_us, oldest_us))
     return list(found.values())

@@ -131,7 +131,7 @@ devices = _table(
     Column("serial", VARBINARY(64), nullable=False, unique=True),
     Column("sealed_token", VARBINARY(255), nullable=False),
     Column("thing", String(128), nullable=False, index=True),
-    Column("policy", String(128), nullable=False),
+    Column("policy", String(128), nullable=False, index=True),
     Column("disabled", Boolean, nullable=False, server_default="0"),
     Column("generation", Integer, nullable=False, server_default="0"),
     Column("activations", Integer, nullable=False, server_default="0"),

@@ -67,6 +67,7 @@ def test_it_listens_on_loopback_alone(monitor: Monitor) -> None:
 def test_inv7_clients_that_say_nothing_hold_it_up_for_a_bounded_time(
     monkeypatch: pytest.MonkeyPatch, monitor: Monitor
 ) -> None:
+    assert cvmd.monitor._Handler.timeout is not None
     monkeypatch.setattr(cvmd.monitor._Handler, "timeout", 0.2)
     with ExitStack() as stack:
         for _ in range(THREADS + 2):

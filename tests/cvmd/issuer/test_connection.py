@@ -13,6 +13,7 @@ from cvmd.issuer.keys import P256KeyMaker
 from cvmd.issuer.permissions import actions
 from cvmd.model import Account
 from tests.cvmd.events import Heard
+from tests.cvmd.issuer.conftest import Scripted
 from tools.awsiot import Control
 
 CREATE = "CreateCertificateFromCsr"
@@ -50,3 +51,12 @@ def test_each_request_is_told_with_its_outcome(standin: Control, account: Accoun
     told = [event[:3] for event in heard.of("aws_called")]
     assert told[:2] == [("main", CREATE, "ok"), ("main", "AttachPolicy", "policy-missing")]
     assert all(took_s > 0 for *_, took_s in heard.of("aws_called"))
+
+
+def test_an_answer_that_is_not_awss_is_told_as_unknown(scripted: Scripted, account: Account) -> None:
+    heard = Heard()
+    del scripted.headers["x-amzn-RequestId"]
+    issuer = AwsIot(AwsSettings(region="us-east-1", endpoint_url=scripted.url, read_timeout_s=5), heard)
+    with pytest.raises(IssuerError):
+        issuer.describe_endpoint(account)
+    assert [event[:3] for event in heard.of("aws_called")] == [("main", "DescribeEndpoint", "unknown")]

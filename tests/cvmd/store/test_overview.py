@@ -59,10 +59,11 @@ def test_devices_are_counted_by_product_and_newest_issuance(scene: Scene) -> Non
     again = scene.active()
     scene.queued(again.serial)
     scene.active()
+    scene.offered()
     scene.admin.set_disabled(b"silent", True)
     (product,) = read_status(scene.database).products
-    assert (product.devices, product.disabled, product.certified) == (4, 1, 2)
-    assert product.newest == {None: 1, State.QUEUED: 2, State.ACTIVE: 1}
+    assert (product.devices, product.disabled, product.certified) == (5, 1, 2)
+    assert product.newest == {None: 1, State.QUEUED: 2, State.ACTIVE: 1, State.OFFERED: 1}
 
 
 def test_rates_count_within_their_windows(scene: Scene) -> None:

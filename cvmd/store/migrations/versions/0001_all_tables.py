@@ -131,6 +131,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("serial", name="uq_devices_serial"),
     )
     op.create_index("ix_devices_thing", "devices", ["thing"])
+    op.create_index("ix_devices_policy", "devices", ["policy"])
     _create(
         "audit",
         sa.Column("id", BIG, autoincrement=True),
