@@ -14,6 +14,12 @@ UNTESTED_BY_NAME = {
     "cvmd/cli/common.py": "exit codes and how verbs are added; every test of a verb goes through them",
     "cvmd/cli/database.py": "opens store and sealer for the verbs; tests/cvmd/cli runs them",
     "cvmd/ports.py": "interfaces; the tests of store and issuer hold the implementations to them",
+    "protocol/c/src/cvm_answer.c": "a state of the session; test_session.py and test_vectors.py run it",
+    "protocol/c/src/cvm_bundle.c": "a state of the session; test_session.py and test_vectors.py run it",
+    "protocol/c/src/cvm_mac.c": "a suite; test_vectors.py runs it",
+    "protocol/c/src/cvm_objects.c": "a walk over what is stored; test_session.py and test_vectors.py call it",
+    "protocol/c/src/cvm_receive.c": "a state of the session; test_session.py and test_vectors.py run it",
+    "protocol/c/src/cvm_send.c": "a state of the session; test_session.py and test_vectors.py run it",
     "protocol/errors.py": "two exceptions; the tests of both ends assert them",
     "protocol/events.py": "plain data; the tests of both ends assert them",
     "protocol/session.py": "what both ends share; the tests of server.py and client.py run it",
@@ -22,6 +28,8 @@ UNTESTED_BY_NAME = {
 
 ACROSS = {
     "tests/cvmd/cli/test_cli.py": "the command line as a whole",
+    "tests/protocol/c/test_options.py": "the C library, other builds of it",
+    "tests/protocol/c/test_vectors.py": "the C library as a whole",
     "tests/protocol/test_flips.py": "both ends, every bit flipped",
     "tests/protocol/test_fuzz.py": "both ends, whatever bytes arrive",
     "tests/protocol/test_vend.py": "both ends against each other",
@@ -73,6 +81,11 @@ def test_every_module_has_its_test() -> None:
         if not path.stem.startswith("__") and "migrations" not in path.parts
     ]
     lacking = {name_of(module) for module in modules if not has_test(module)}
+    lacking |= {
+        name_of(source)
+        for source in tracked("protocol/c/src/*.c")
+        if not (ROOT / "tests" / "protocol" / "c" / f"test_{source.stem.removeprefix('cvm_')}.py").exists()
+    }
     assert sorted(lacking) == sorted(UNTESTED_BY_NAME)
 
 
@@ -85,7 +98,12 @@ def test_every_test_of_a_package_mirrors_a_module() -> None:
         subject = test.stem.removeprefix("test_")
         words = subject.split("_")
         prefixes = ["_".join(words[:count]) for count in range(len(words), 0, -1)]
-        if not any((package / f"{name}.py").exists() or (package / name).is_dir() for name in prefixes):
+        if not any(
+            (package / f"{name}.py").exists()
+            or (package / name).is_dir()
+            or (package / "src" / f"cvm_{name}.c").exists()
+            for name in prefixes
+        ):
             strays.append(name_of(test))
     assert strays == sorted(ACROSS)
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from tools.generate import spec, vectors
+from tools.generate import header, spec, vectors
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _VECTORS: Final = Path("protocol/vectors")
 
 TARGETS: Final[Mapping[Path, Callable[[str | None], str]]] = {
     Path("protocol/SPEC.md"): spec.fill,
+    Path("protocol/c/include/cvm_constants.h"): header.render,
     **{_VECTORS / f"{name}.json": render for name, render in vectors.FILES.items()},
 }
 

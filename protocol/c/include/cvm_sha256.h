@@ -1,0 +1,37 @@
+/* SHA-256 (FIPS 180-4) of up to 2^32 - 1 bytes, taken in parts. */
+#ifndef CVM_SHA256_H
+#define CVM_SHA256_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cvm_options.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CVM_SHA256_SIZE 32u
+#define CVM_SHA256_BLOCK 64u
+
+#ifdef CVM_SHA256_HEADER
+#include CVM_SHA256_HEADER
+#else
+struct cvm_sha256 {
+    uint32_t state[8];
+    uint32_t block[16]; /* bytes are shifted in, so the words are right on any machine */
+    uint32_t size;      /* bytes so far */
+};
+#endif
+
+void cvm_sha256_begin(struct cvm_sha256 *hash);
+void cvm_sha256_add(struct cvm_sha256 *hash, const void *bytes, size_t size);
+
+/* Writes the digest, which must not lie within `hash`. `hash` is used up. */
+void cvm_sha256_end(struct cvm_sha256 *hash, uint8_t digest[32]);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

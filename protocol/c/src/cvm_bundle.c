@@ -1,0 +1,105 @@
+/* The bundle in flash (SPEC.md, 8): read back, a buffer's worth a step. The whole first: does the flash hold what the
+ * server sent? Then, of bytes that are right, the objects' heads, and the certificate once more for its digest. */
+#include "cvm_internal.h"
+
+/* The bundle is no good: nothing of it is kept. */
+static enum cvm_status dropped(struct cvm_session *session, enum cvm_status status)
+{
+    return cvm_end(session, cvm_remember(session, CVM_RECORD_NONE) ? status : CVM_BROKEN);
+}
+
+static enum cvm_status hash_from(struct cvm_session *session, unsigned offset, unsigned size)
+{
+    session->at = (uint16_t)offset;
+    session->due = (uint16_t)size;
+    session->state = CVM_HASHING;
+    cvm_sha256_begin(&session->u.hash);
+    return CVM_CALL_AGAIN;
+}
+
+enum cvm_status cvm_read_back(struct cvm_session *session)
+{
+    session->flags = (uint8_t)(session->flags & ~(unsigned)CVM_CHECKED);
+    return hash_from(session, 0, CVM_TOTAL(session));
+}
+
+/* Judge the objects' heads. Returns the size of the certificate, which comes first; 0: the bundle is malformed, or an
+ * object that was wanted is missing. */
+static unsigned parsed(const struct cvm_session *session)
+{
+    const uint32_t total = CVM_TOTAL(session);
+    uint32_t at = 0;
+    unsigned kind = 0, seen = 0, first = 0;
+    uint8_t head[CVM_OBJECT_HEAD];
+
+    while (at < total) {
+        unsigned size;
+
+        if (total - at < sizeof head ||
+            session->port->load(session->user, (uint16_t)at, head, sizeof head) != 0 || head[0] <= kind) {
+            return 0;
+        }
+        kind = head[0];
+        size = cvm_get16(head + 1);
+        at += (uint32_t)sizeof head + size;
+        if (size == 0) {
+            return 0;
+        }
+        if (first == 0) {
+            first = size;
+        }
+        if (kind < 16) {
+            seen |= 1u << kind;
+        }
+    }
+    return at == total && (session->device->want & ~seen) == 0 ? first : 0;
+}
+
+/* The certificate's digest is known: the flash holds all that was asked for. */
+static enum cvm_status checked(struct cvm_session *session)
+{
+    const struct cvm_port *port = session->port;
+
+    if (session->record[0] != CVM_RECORD_PARTIAL) { /* from before a reset: it goes into HAVE */
+        session->flags |= CVM_OWN_HAVE;
+        return cvm_begin(session, CVM_TYPE_HELLO);
+    }
+    session->flags |= CVM_PROGRESS;
+    if ((port->accept != NULL && port->accept(session->user, session->u.digest) != 0) ||
+        !cvm_remember(session, CVM_RECORD_STORED)) {
+        return cvm_end(session, CVM_BROKEN);
+    }
+    return cvm_begin(session, CVM_TYPE_ACK);
+}
+
+enum cvm_status cvm_hash_some(struct cvm_session *session)
+{
+    const struct cvm_device *device = session->device;
+    const uint16_t size = session->due < device->buffer_size ? session->due : device->buffer_size;
+    uint8_t digest[CVM_DIGEST_SIZE];
+    unsigned certificate;
+
+    if (session->port->load(session->user, session->at, device->buffer, size) != 0) {
+        return cvm_end(session, CVM_BROKEN);
+    }
+    cvm_sha256_add(&session->u.hash, device->buffer, size);
+    session->at = (uint16_t)(session->at + size);
+    session->due = (uint16_t)(session->due - size);
+    if (session->due != 0) {
+        return CVM_CALL_AGAIN;
+    }
+    cvm_sha256_end(&session->u.hash, digest);
+    if ((session->flags & CVM_CHECKED) != 0) {
+        memcpy(session->u.digest, digest, sizeof digest);
+        return checked(session);
+    }
+    if (memcmp(digest, CVM_BUNDLE_ID(session), CVM_BUNDLE_ID_SIZE) != 0) {
+        return dropped(session, CVM_BROKEN);
+    }
+    certificate = parsed(session);
+    if (certificate == 0) {
+        return dropped(session, CVM_PEER);
+    }
+    session->flags |= CVM_CHECKED;
+    return hash_from(session, CVM_OBJECT_HEAD, certificate);
+}

@@ -1,0 +1,94 @@
+/* What the library's files share. Not for callers. */
+#ifndef CVM_INTERNAL_H
+#define CVM_INTERNAL_H
+
+#include <string.h>
+
+#include "cvm.h"
+
+/* States of struct cvm_session. */
+enum {
+    CVM_IDLE,
+    CVM_HASHING, /* reading the bundle back, whole or its certificate */
+    CVM_SENDING,
+    CVM_HUNTING,
+    CVM_ANSWER,
+    CVM_WAITING,
+    CVM_END
+};
+
+/* Bits of session.flags. */
+enum {
+    CVM_PUSHED = 1,    /* PROOF asks for all at once */
+    CVM_STREAMING = 2, /* MANIFEST has come */
+    CVM_OWN_HAVE = 4,  /* PROOF names the record's certificate */
+    CVM_PROGRESS = 8,  /* the flash has more than before */
+    CVM_CHECKED = 16   /* what was read back is the bundle of bundle_id */
+};
+
+/* Integers on the wire. */
+static inline uint16_t cvm_get16(const uint8_t *bytes)
+{
+    return (uint16_t)(((unsigned)bytes[0] << 8) | bytes[1]);
+}
+
+static inline uint32_t cvm_get32(const uint8_t *bytes)
+{
+    return ((uint32_t)cvm_get16(bytes) << 16) | cvm_get16(bytes + 2);
+}
+
+static inline void cvm_put16(uint8_t *bytes, unsigned value)
+{
+    bytes[0] = (uint8_t)(value >> 8);
+    bytes[1] = (uint8_t)value;
+}
+
+static inline void cvm_put32(uint8_t *bytes, uint32_t value)
+{
+    cvm_put16(bytes, (unsigned)(value >> 16));
+    cvm_put16(bytes + 2, (unsigned)(value & 0xffffu));
+}
+
+/* cvm_hmac.c: keys of at most 64 bytes, which must not lie where the result goes. */
+void cvm_hmac_begin(struct cvm_sha256 *hash, const void *key, size_t key_size);
+void cvm_hmac_end(struct cvm_sha256 *hash, const void *key, size_t key_size, uint8_t tag[32]);
+void cvm_extract(const void *secret, size_t size, uint8_t prk[32]);
+void cvm_expand(const uint8_t prk[32], const char *label, size_t label_size, const uint8_t *info, size_t info_size,
+                uint8_t key[32]);
+bool cvm_differ(const uint8_t *one, const uint8_t *other, size_t size); /* in constant time */
+void cvm_wipe(void *secret, size_t size);
+
+/* cvm_mac.c: the suite. */
+void cvm_keys(struct cvm_session *session, const uint8_t transcript[32]);
+bool cvm_open(struct cvm_session *session, uint8_t *frame, size_t size); /* whole frame, its size checked against its length */
+
+/* cvm_send.c */
+enum cvm_status cvm_begin(struct cvm_session *session, unsigned request);
+void cvm_transcript(const struct cvm_session *session, const uint8_t *challenge, uint8_t transcript[32]);
+enum cvm_status cvm_send(struct cvm_session *session);
+
+/* cvm_receive.c */
+enum cvm_status cvm_hunt(struct cvm_session *session);
+enum cvm_status cvm_receive(struct cvm_session *session);
+
+/* cvm_answer.c: what a frame that opened, or a clear REFUSE, means. */
+enum cvm_status cvm_refused(struct cvm_session *session, const uint8_t *body, bool tagged);
+enum cvm_status cvm_answered(struct cvm_session *session, unsigned type, const uint8_t *body, size_t size);
+
+/* cvm_bundle.c */
+enum cvm_status cvm_read_back(struct cvm_session *session);
+enum cvm_status cvm_hash_some(struct cvm_session *session);
+enum { CVM_OBJECT_HEAD = 3 }; /* kind, length */
+
+/* cvm_record.c */
+bool cvm_remember(struct cvm_session *session, unsigned state);
+#define CVM_BUNDLE_ID(session) ((session)->record + 2)
+#define CVM_TOTAL_OF(record) cvm_get16((record) + 18)
+#define CVM_TOTAL(session) CVM_TOTAL_OF((session)->record)
+#define CVM_STORED_BYTES(session) cvm_get16((session)->record + 20)
+
+/* cvm_session.c */
+enum cvm_status cvm_end(struct cvm_session *session, enum cvm_status status);
+bool cvm_elapsed(const struct cvm_session *session, uint32_t limit_ms);
+
+#endif

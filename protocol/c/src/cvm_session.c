@@ -1,0 +1,141 @@
+/* A session from cvm_start to its end, and when to come back (SPEC.md, 7 and 11). */
+#include "cvm_internal.h"
+
+void cvm_init(struct cvm_session *session, const struct cvm_port *port, void *user, const struct cvm_device *device,
+              const uint8_t *record)
+{
+    memset(session, 0, sizeof *session);
+    session->port = port;
+    session->user = user;
+    session->device = device;
+    if (record != NULL) {
+        memcpy(session->record, record, CVM_RECORD_SIZE);
+        session->record[0] = (uint8_t)cvm_record_state(record);
+    }
+}
+
+bool cvm_elapsed(const struct cvm_session *session, uint32_t limit_ms)
+{
+    const uint32_t gone_ms = session->port->now_ms(session->user) - session->since_ms - limit_ms;
+
+    return gone_ms < UINT32_MAX / 2; /* since_ms may lie ahead, after WAIT */
+}
+
+static bool is_right(const struct cvm_device *device)
+{
+#if !CVM_TRUST_SERIAL
+    if (device->token_size == 0 && (device->want & (1u << CVM_KIND_ROOT_CA | 1u << CVM_KIND_ENDPOINT)) != 0) {
+        return false;
+    }
+#endif
+    return device->buffer_size >= CVM_MIN_MAX_FRAME && device->buffer_size <= CVM_MAX_MAX_FRAME &&
+           device->serial_size - 1u < CVM_MAX_SERIAL && device->token_size <= CVM_MAX_TOKEN && device->limit != 0 &&
+           (device->want & (1u << CVM_KIND_CERTIFICATE)) != 0;
+}
+
+/* nonce_c, which never repeats for a token (SPEC.md, 5.4). Returns whether there is one. */
+static bool draw_nonce(struct cvm_session *session)
+{
+    const bool random = session->port->random(session->user, session->nonce, CVM_NONCE_SIZE) == 0;
+#if CVM_NONCE_COUNTERS
+    const struct cvm_device *device = session->device;
+    uint8_t info[CVM_SHA256_SIZE], prk[CVM_SHA256_SIZE]; /* the key comes where its input was */
+
+    cvm_put32(info, device->boot);
+    cvm_put32(info + 4, ++session->connection);
+    memcpy(info + 8, session->nonce, CVM_NONCE_SIZE);
+    cvm_extract(device->token, device->token_size, prk);
+    cvm_expand(prk, "cvm1 nonce", 10, info, random ? 8u + CVM_NONCE_SIZE : 8u, info);
+    memcpy(session->nonce, info, CVM_NONCE_SIZE);
+    cvm_wipe(prk, sizeof prk);
+    return true;
+#else
+    return random;
+#endif
+}
+
+enum cvm_status cvm_start(struct cvm_session *session)
+{
+    const struct cvm_device *device = session->device;
+
+    session->time = 0;
+    session->retry_s = 0;
+    session->refusal = 0;
+    session->flags = 0;
+    session->sent_frames = 0;
+    session->opened_frames = 0;
+    if (!is_right(device)) {
+        return cvm_end(session, CVM_MISUSE);
+    }
+    if (!draw_nonce(session)) {
+        return cvm_end(session, CVM_BROKEN);
+    }
+    if (session->record[0] >= CVM_RECORD_STORED) {
+        return cvm_read_back(session);
+    }
+    if (session->record[0] == CVM_RECORD_NONE && device->limit == CVM_TO_THE_END) {
+        session->flags = CVM_PUSHED;
+    }
+    return cvm_begin(session, CVM_TYPE_HELLO);
+}
+
+enum cvm_status cvm_step(struct cvm_session *session)
+{
+    switch (session->state) {
+    case CVM_HASHING:
+        return cvm_hash_some(session);
+    case CVM_SENDING:
+        return cvm_send(session);
+    case CVM_HUNTING:
+        return cvm_hunt(session);
+    case CVM_ANSWER:
+        return cvm_receive(session);
+    case CVM_WAITING:
+        if (!cvm_elapsed(session, 0)) {
+            return CVM_CALL_LATER;
+        }
+        return cvm_begin(session, session->request == CVM_TYPE_ACK ? CVM_TYPE_ACK : CVM_TYPE_FETCH);
+    default:
+        return CVM_MISUSE;
+    }
+}
+
+enum cvm_status cvm_lost(struct cvm_session *session)
+{
+    return cvm_end(session, CVM_LINE);
+}
+
+enum cvm_status cvm_end(struct cvm_session *session, enum cvm_status status)
+{
+    /* 11: DONE, TURN and new bytes in flash are no failures. */
+    if (status == CVM_ACTIVE || status == CVM_KEEP || (session->flags & CVM_PROGRESS) != 0 ||
+        session->refusal == CVM_STATUS_TURN) {
+        session->failures = 0;
+    } else if (session->failures < 255) {
+        session->failures++;
+    }
+    session->state = CVM_END;
+    cvm_wipe(session->device_key, sizeof session->device_key);
+    cvm_wipe(session->server_key, sizeof session->server_key);
+    cvm_wipe(&session->u, sizeof session->u);
+    cvm_wipe(session->device->buffer, session->device->buffer_size);
+    return status;
+}
+
+uint32_t cvm_pause_ms(const struct cvm_session *session)
+{
+    uint32_t wait_s = 5, spread_ms;
+    unsigned i;
+
+    for (i = 1; i < session->failures && wait_s < 3600; i++) {
+        wait_s *= 2;
+    }
+    if (wait_s > 3600) {
+        wait_s = 3600;
+    }
+    if (wait_s < session->retry_s) {
+        wait_s = session->retry_s;
+    }
+    spread_ms = wait_s < 4 ? 1000 : wait_s * 250;
+    return wait_s * 1000 + (((spread_ms >> 6) * (cvm_get16(session->nonce) & 1023u)) >> 4);
+}

@@ -1,0 +1,268 @@
+/* The C library on a pipe: the test is the line, the flash and the clock. A command a line, hexadecimal; "." is no
+ * bytes. While a session runs, each callback prints what it was called with and reads what it is to return. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cvm_internal.h"
+
+enum { LONGEST = 300000 };
+
+static char line[LONGEST];
+static uint8_t first[LONGEST / 2], second[LONGEST / 2], third[LONGEST / 2];
+
+static size_t from_hex(const char *text, uint8_t *bytes)
+{
+    size_t size = 0;
+    unsigned value;
+
+    while (text != NULL && sscanf(text, "%2x", &value) == 1) {
+        bytes[size++] = (uint8_t)value;
+        text += 2;
+    }
+    return size;
+}
+
+static void print_hex(const uint8_t *bytes, size_t size)
+{
+    size_t i;
+
+    for (i = 0; i < size; i++) {
+        printf("%02x", bytes[i]);
+    }
+    if (size == 0) {
+        putchar('.');
+    }
+}
+
+static const char *read_line(void)
+{
+    fflush(stdout);
+    if (fgets(line, sizeof line, stdin) == NULL) {
+        exit(0);
+    }
+    line[strcspn(line, "\n")] = 0;
+    return line;
+}
+
+static int reply(void)
+{
+    putchar('\n');
+    return atoi(read_line());
+}
+
+/* Reads bytes that must be exactly so many. */
+static int reply_bytes(uint8_t *bytes, size_t size)
+{
+    const char *text;
+
+    putchar('\n');
+    text = read_line();
+    return text[0] != '.' && strlen(text) == 2 * size && from_hex(text, bytes) == size ? 0 : -1;
+}
+
+static int on_send(void *user, const uint8_t *bytes, size_t size)
+{
+    (void)user;
+    printf("send ");
+    print_hex(bytes, size);
+    return reply();
+}
+
+static int on_receive(void *user, uint8_t *bytes, size_t size)
+{
+    const char *text;
+
+    (void)user;
+    printf("receive %zu\n", size);
+    text = read_line();
+    return strcmp(text, "lost") == 0 ? -1 : (int)from_hex(text[0] == '.' ? NULL : text, bytes);
+}
+
+static uint32_t on_now(void *user)
+{
+    (void)user;
+    printf("now\n");
+    return (uint32_t)strtoul(read_line(), NULL, 10);
+}
+
+static int on_random(void *user, uint8_t *bytes, size_t size)
+{
+    (void)user;
+    printf("random %zu", size);
+    return reply_bytes(bytes, size);
+}
+
+static int on_store(void *user, uint16_t offset, const uint8_t *bytes, size_t size)
+{
+    (void)user;
+    printf("store %u ", offset);
+    print_hex(bytes, size);
+    return reply();
+}
+
+static int on_load(void *user, uint16_t offset, uint8_t *bytes, size_t size)
+{
+    (void)user;
+    printf("load %u %zu", offset, size);
+    return reply_bytes(bytes, size);
+}
+
+static int on_remember(void *user, const uint8_t record[CVM_RECORD_SIZE])
+{
+    (void)user;
+    printf("remember ");
+    print_hex(record, CVM_RECORD_SIZE);
+    return reply();
+}
+
+static int on_accept(void *user, const uint8_t digest[CVM_DIGEST_SIZE])
+{
+    (void)user;
+    printf("accept ");
+    print_hex(digest, CVM_DIGEST_SIZE);
+    return reply();
+}
+
+static int on_object(void *user, unsigned kind, uint16_t offset, const uint8_t *bytes, size_t size, bool last)
+{
+    (void)user;
+    printf("object %u %u %d ", kind, offset, last);
+    print_hex(bytes, size);
+    return reply();
+}
+
+static const struct cvm_port port = {on_send, on_receive, on_now, on_random, on_store, on_load, on_remember, on_accept};
+
+static struct cvm_session session;
+static struct cvm_device device;
+static char serial[CVM_MAX_SERIAL + 1];
+static uint8_t token[256], have[CVM_DIGEST_SIZE], record[CVM_RECORD_SIZE];
+#if CVM_CSR
+static uint8_t csr[CVM_MAX_CSR];
+#endif
+
+static unsigned number(char **rest)
+{
+    return (unsigned)strtoul(strtok_r(NULL, " ", rest), NULL, 10);
+}
+
+/* init SERIAL TOKEN BUFFER_SIZE WANT LIMIT ROOM MAX_WAIT_S HAVE RENEW RECORD [BOOT CSR] */
+static void on_init(char **rest)
+{
+    free(device.buffer);
+    device.serial_size = (uint8_t)from_hex(strtok_r(NULL, " ", rest), (uint8_t *)serial);
+    device.serial = serial;
+    device.token_size = (uint8_t)from_hex(strtok_r(NULL, " ", rest), token);
+    device.token = token;
+    device.buffer_size = (uint16_t)number(rest);
+    device.buffer = malloc(device.buffer_size); /* of its very size, so that a byte too many is seen */
+    device.want = (uint16_t)number(rest);
+    device.limit = (uint16_t)number(rest);
+    device.room = (uint16_t)number(rest);
+    device.max_wait_s = (uint16_t)number(rest);
+    device.have = from_hex(strtok_r(NULL, " ", rest), have) != 0 ? have : NULL;
+    device.renew = number(rest) != 0;
+    cvm_init(&session, &port, NULL, &device,
+             from_hex(strtok_r(NULL, " ", rest), record) == CVM_RECORD_SIZE ? record : NULL);
+#if CVM_NONCE_COUNTERS
+    device.boot = number(rest);
+#endif
+#if CVM_CSR
+    device.csr = csr;
+    device.csr_size = (uint16_t)from_hex(strtok_r(NULL, " ", rest), csr);
+#endif
+    printf("end\n");
+}
+
+static void on_run(void)
+{
+    enum cvm_status status = cvm_start(&session);
+
+    while (status <= CVM_CALL_LATER) {
+        status = cvm_step(&session);
+        if (status == CVM_CALL_LATER) {
+            printf("later");
+            reply();
+        }
+    }
+    printf("end %d %u %u %lu %u %lu %u %u %lu %d\n", status, session.refusal, session.stage,
+           (unsigned long)session.retry_s, session.detail, (unsigned long)session.time, session.connect_after_s,
+           session.failures, (unsigned long)cvm_pause_ms(&session), cvm_step(&session));
+}
+
+static void answer(const uint8_t *bytes, size_t size)
+{
+    printf("end ");
+    print_hex(bytes, size);
+    putchar('\n');
+}
+
+static void obey(const char *command, char **rest)
+{
+    struct cvm_sha256 hash;
+    uint8_t out[32];
+    size_t size, more;
+    const uint8_t *newer;
+
+    if (strcmp(command, "init") == 0) {
+        on_init(rest);
+        return;
+    }
+    if (strcmp(command, "run") == 0) {
+        on_run();
+        return;
+    }
+    if (strcmp(command, "lost") == 0) {
+        printf("end %d %u %lu\n", cvm_lost(&session), session.failures, (unsigned long)cvm_pause_ms(&session));
+        return;
+    }
+    size = from_hex(strtok_r(NULL, " ", rest), first);
+    more = from_hex(strtok_r(NULL, " ", rest), second);
+    if (strcmp(command, "sha256") == 0) {
+        cvm_sha256_begin(&hash);
+        cvm_sha256_add(&hash, first, size);
+        cvm_sha256_add(&hash, second, more);
+        cvm_sha256_end(&hash, out);
+        answer(out, 32);
+    } else if (strcmp(command, "hmac") == 0) {
+        cvm_hmac_begin(&hash, first, size);
+        cvm_sha256_add(&hash, second, more);
+        cvm_hmac_end(&hash, first, size, out);
+        answer(out, 32);
+    } else if (strcmp(command, "extract") == 0) {
+        cvm_extract(first, size, out);
+        answer(out, 32);
+    } else if (strcmp(command, "expand") == 0) {
+        cvm_expand(first, (const char *)second, more, third, from_hex(strtok_r(NULL, " ", rest), third), out);
+        answer(out, 32);
+    } else if (strcmp(command, "differ") == 0) {
+        printf("end %d\n", cvm_differ(first, second, size));
+    } else if (strcmp(command, "open") == 0) { /* KEY FRAME COUNTER */
+        memcpy(session.server_key, first, sizeof session.server_key);
+        session.opened_frames = number(rest);
+        printf("end %d\n", cvm_open(&session, second, more));
+    } else if (strcmp(command, "record") == 0) {
+        printf("end %u\n", cvm_record_state(first));
+    } else if (strcmp(command, "newer") == 0) {
+        newer = cvm_record_newer(first, second);
+        printf("end %d\n", newer == NULL ? 0 : newer == first ? 1 : 2);
+    } else if (strcmp(command, "objects") == 0) {
+        uint8_t *scratch = malloc(more);
+
+        printf("end %d\n", cvm_objects(&port, NULL, first, scratch, more, on_object));
+        free(scratch);
+    } else {
+        printf("end ?\n");
+    }
+}
+
+int main(void)
+{
+    for (;;) {
+        char *rest = NULL, *copy = strdup(read_line());
+
+        obey(strtok_r(copy, " ", &rest), &rest);
+        free(copy);
+    }
+}
