@@ -1,7 +1,7 @@
 """The command line: `cvmd <noun> <verb>`. Parse, call, print; a noun is a file.
 
-Exit codes: 0 done; 1 refused or not found; 2 usage or configuration; 3 the database does not answer. What
-went wrong is one line on stderr that says what to do.
+Exit codes: 0 done; 1 refused or not found, or of many some; 2 usage or configuration; 3 the database does not answer;
+130 interrupted. What went wrong is one line on stderr that says what to do.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from cvmd import config
 from cvmd.cli import arguments as argument
-from cvmd.cli import bulk
+from cvmd.cli import bulk, intake
 from cvmd.cli.common import Exit, Refused, Subparsers, add_json, add_noun, add_verb
 from cvmd.cli.database import admin_store, checked_sealer, deciding_store, open_database
 from cvmd.cli.files import read_token, written_first
@@ -18,18 +18,20 @@ from cvmd.cli.output import print_json, print_table
 from cvmd.errors import ConfigError
 from cvmd.model import Auth, Product, Secret, State
 from cvmd.store import check_schema
-from cvmd.store.admin import AdminStore, DeviceFilter, ListedDevice, NewDevice
+from cvmd.store.admin import AdminStore, DeviceFilter, ListedDevice
 from cvmd.store.chains import AuditRows
+from cvmd.store.intake import NewDevice
 
 _TOKEN_SIZE: Final = 32
 _PAGE: Final = 500
 
 
 def add_to(nouns: Subparsers) -> None:
-    """The verbs `add`, `list`, `show`, `history`, `disable`, `enable`, `retry`, `reissue` and
+    """The verbs `add`, `import`, `list`, `show`, `history`, `disable`, `enable`, `retry`, `reissue` and
     `revoke`."""
     verbs = add_noun(nouns, "devices", "import, list, disable and recover devices")
     _add_arguments(add_verb(verbs, "add", _add, "import a device"))
+    intake.add_arguments(add_verb(verbs, "import", intake.run, "import devices from a CSV; run again, it goes on"))
     _list_arguments(add_verb(verbs, "list", _list, "list devices in the order of their serials"))
     show = add_verb(verbs, "show", _show, "print a device, its issuances and its certificates")
     disable = add_verb(verbs, "disable", _disable, "refuse a device from now on; its certificate stays")

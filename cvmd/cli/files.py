@@ -32,7 +32,7 @@ def write_new_secret(path: Path, secret: Secret) -> None:
             file.write(secret.reveal().hex() + "\n")
             file.flush()
             os.fsync(descriptor)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         with suppress(FileNotFoundError):
             path.unlink()
@@ -75,7 +75,8 @@ def read_token(path: Path, what: str = "token") -> Secret:
     return Secret(token)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """A new name in it is on the disk when this returns."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -17,8 +17,8 @@ from cvmd.model import Auth, Fault, KeySource, Secret, State
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
 from cvmd.store import Database, Store
-from cvmd.store.admin import NewDevice
 from cvmd.store.chains import AuditRows
+from cvmd.store.intake import NewDevice
 from cvmd.store.products import ProductRules
 from cvmd.vending import AskAgain, Finished, HandOver
 from protocol.constants import Kind, Stage, Status, Suite

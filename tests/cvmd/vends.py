@@ -18,7 +18,7 @@ from cvmd.ports import Claim
 from cvmd.sealing import Sealer
 from cvmd.store import AdminStore, Database, Store, migrate
 from cvmd.store.accounts import AccountRules
-from cvmd.store.admin import NewDevice
+from cvmd.store.intake import NewDevice
 from cvmd.store.products import ProductRules
 from cvmd.threads import Pool
 from cvmd.vending import Answer, Channel, HandOver, Lines, Services, Vend

@@ -15,7 +15,7 @@ from cvmd.model import Secret
 from cvmd.sealing import Sealer, load_master_key
 from cvmd.store import AdminStore, Database, Trail
 from cvmd.store.accounts import AccountRules
-from cvmd.store.admin import NewDevice
+from cvmd.store.intake import NewDevice
 from tools.awsiot import Control
 from tools.client import Cut, Done, MemoryFlash, Options, Result, vend
 from tools.stack import READY_WITHIN_S, Stack

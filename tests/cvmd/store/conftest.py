@@ -17,8 +17,8 @@ from cvmd.ports import Claim
 from cvmd.sealing import Sealer
 from cvmd.store import AdminStore, Database, Store, Trail, migrate
 from cvmd.store.accounts import AccountRules
-from cvmd.store.admin import NewDevice
 from cvmd.store.engine import Transaction
+from cvmd.store.intake import NewDevice
 from cvmd.store.products import ProductRules
 from cvmd.store.schema import metadata
 from tools.mariadb import MariaDB, login

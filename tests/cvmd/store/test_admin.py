@@ -3,8 +3,9 @@
 import pytest
 
 from cvmd.errors import ConfigError
-from cvmd.model import US, Auth, CertificateStatus, Outcome, State
-from cvmd.store.admin import DeviceFilter, NewDevice
+from cvmd.model import US, CertificateStatus, Outcome, State
+from cvmd.store.admin import DeviceFilter
+from cvmd.store.intake import NewDevice
 from cvmd.store.products import ProductRules
 from tests.cvmd.store.conftest import Scene
 
@@ -17,66 +18,9 @@ def serials(scene: Scene, which: DeviceFilter, after: bytes = b"", page: int = 1
     return [it.serial for it in scene.admin.list_devices(which, after=after, page=page)]
 
 
-def test_all_are_imported_or_none(scene: Scene) -> None:
-    scene.admin.add_devices("sensor", new(*(b"a%04d" % n for n in range(1000))))
-    with pytest.raises(ConfigError, match="a0007 is there already"):
-        scene.admin.add_devices("sensor", new(b"b1", b"a0007", b"b2"))
-    with pytest.raises(ConfigError, match="twice"):
-        scene.admin.add_devices("sensor", new(b"b1", b"b1"))
-    with pytest.raises(ConfigError, match="there is no product"):
-        scene.admin.add_device("pump", new(b"b1")[0])
-    assert scene.admin.show_product("sensor").devices == 1000
-
-
-@pytest.mark.parametrize("auth", [Auth.TOKEN, Auth.DERIVED])
-def test_inv10_an_import_whose_answer_is_lost_is_done_once(scene: Scene, auth: Auth) -> None:
-    """The second run finds the rows of the first, also where a device has no token by which they are known."""
-    key, token = (b"sealed key", b"") if auth is Auth.DERIVED else (None, b"sealed")
-    scene.admin.add_product("pump", ProductRules(auth=auth), sealed_auth=key)
-    device = NewDevice(b"A1", "thing", "policy", token)
-    scene.database.lose = 1
-    scene.admin.add_device("pump", device)
-    assert scene.admin.show_product("pump").devices == 1
-    scene.database.lose = 1
-    with pytest.raises(ConfigError, match="A1 is there already"):
-        scene.admin.add_device(
-            "pump", device if auth is Auth.DERIVED else NewDevice(b"A1", "thing", "policy", b"other")
-        )
-
-
-def test_a_device_has_a_token_where_its_product_wants_one(scene: Scene) -> None:
-    scene.admin.add_product("pump", ProductRules(auth=Auth.SERIAL), sealed_auth=b"allowed")
-    with pytest.raises(ConfigError, match="device b1: product 'pump' has auth serial, so it has no token of its own"):
-        scene.admin.add_devices("pump", [NewDevice(b"b0", "thing", "policy"), *new(b"b1")])
-    with pytest.raises(ConfigError, match="device b1: product 'sensor' has auth token, so it needs a token"):
-        scene.admin.add_device("sensor", NewDevice(b"b1", "thing", "policy"))
-    assert serials(scene, DeviceFilter()) == []
-
-
 def test_serials_that_differ_in_case_or_accent_alone_are_two(scene: Scene) -> None:
     scene.admin.add_devices("sensor", new(b"abc", b"ABC", b"Abc", b"abc."))
     assert serials(scene, DeviceFilter()) == [b"ABC", b"Abc", b"abc", b"abc."]
-
-
-@pytest.mark.parametrize(
-    ("serial", "thing", "policy"),
-    [
-        (b"", "t", "p"),
-        (b"x" * 65, "t", "p"),
-        (b"a b", "t", "p"),
-        (b"a\n", "t", "p"),
-        ("ä".encode(), "t", "p"),
-        (b"a", "", "p"),
-        (b"a", "t" * 129, "p"),
-        (b"a", "t.t", "p"),
-        (b"a", "t", "p p"),
-        (b"a", "t", "ä"),
-        (b"a", "t\n", "p"),
-    ],
-)
-def test_names_that_aws_or_the_wire_would_refuse(serial: bytes, thing: str, policy: str) -> None:
-    with pytest.raises(ConfigError, match="must be 1 to"):
-        NewDevice(serial, thing, policy)
 
 
 def test_a_new_device_does_not_show_its_token() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from cvmd.model import AuditEvent, Fault, Issuance
 from cvmd.store import AdminStore
-from cvmd.store.admin import NewDevice
 from cvmd.store.chains import AuditRows, Line
+from cvmd.store.intake import NewDevice
 from tests.cvmd.store.conftest import ENDPOINT, MAC, ROOT_CA, TRAIL, Scene, a_certificate, a_claim, at_once
 
 

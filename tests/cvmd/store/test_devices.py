@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cvmd.model import CertificateStatus, Reason, State
-from cvmd.store.admin import NewDevice
+from cvmd.store.intake import NewDevice
 from cvmd.store.products import ProductRules
 from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, Scene, a_certificate, at_once
 

@@ -2,7 +2,7 @@
 
 from cvmd.model import Outcome, State
 from cvmd.store.accounts import AccountRules
-from cvmd.store.admin import NewDevice
+from cvmd.store.intake import NewDevice
 from cvmd.store.products import ProductRules
 from tests.cvmd.store.conftest import Scene, a_claim, a_key
 

@@ -16,7 +16,7 @@ from cvmd.model import (
     State,
 )
 from cvmd.store.accounts import AccountRules
-from cvmd.store.admin import NewDevice
+from cvmd.store.intake import NewDevice
 from cvmd.store.products import ProductRules
 from tests.cvmd.store.conftest import Scene, a_claim, at_once
 

@@ -1,6 +1,6 @@
 """What the devices of a product are mapped to."""
 
-from cvmd.store.admin import NewDevice
+from cvmd.store.intake import NewDevice
 from cvmd.store.mapping import Mapping
 from cvmd.store.products import ProductRules
 from tests.cvmd.store.conftest import Scene

@@ -3,7 +3,7 @@
 from cvmd import __version__
 from cvmd.meter import Workload
 from cvmd.model import US, Fault, State
-from cvmd.store.admin import NewDevice
+from cvmd.store.intake import NewDevice
 from tests.cvmd.store.conftest import Scene, a_claim
 
 ONE, OTHER = b"1" * 16, b"2" * 16

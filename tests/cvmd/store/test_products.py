@@ -8,7 +8,7 @@ import pytest
 
 from cvmd.errors import ConfigError
 from cvmd.model import Access, Auth, KeySource
-from cvmd.store.admin import NewDevice
+from cvmd.store.intake import NewDevice
 from cvmd.store.products import ProductRules
 from tests.cvmd.store.conftest import Scene, at_once
 
