@@ -88,6 +88,8 @@ class AuditEvent(StrEnum):
     ENABLED = "enabled"
     WINDOW = "window"
     """The operator opened, or closed, the window in which the re-issue limit does not bind."""
+    REMAPPED = "remapped"
+    """Thing or policy is another one; the detail has both."""
     RETRIED = "retried"
     QUEUED = "queued"
     CREATED = "created"

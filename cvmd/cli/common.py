@@ -42,6 +42,16 @@ def add_verb(
     return verb
 
 
+def add_login(verb: argparse.ArgumentParser) -> None:
+    """For verbs that do what the daemon's login may not."""
+    verb.add_argument(
+        "--login",
+        metavar="USER",
+        help="the database's user who may do this, cvmd-migrate in grants.sql (that of the URL)",
+    )
+    verb.add_argument("--password-file", metavar="FILE", help="its password (database.password_file)")
+
+
 def add_json(verb: argparse.ArgumentParser) -> None:
     """For verbs that print for people, or, asked to, for programs."""
     verb.add_argument("--json", action="store_true", help="print JSON")

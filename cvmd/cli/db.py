@@ -6,7 +6,7 @@ import argparse
 from typing import Final
 
 from cvmd import config
-from cvmd.cli.common import Exit, Refused, Subparsers, add_json, add_noun, add_verb
+from cvmd.cli.common import Exit, Refused, Subparsers, add_json, add_login, add_noun, add_verb
 from cvmd.cli.database import checked_sealer, open_database
 from cvmd.cli.output import print_fields, print_json
 from cvmd.database import check_master_key, logged_in
@@ -25,12 +25,7 @@ def add_to(nouns: Subparsers) -> None:
     """The verbs `migrate` and `status`."""
     verbs = add_noun(nouns, "db", "set up, upgrade and look at the database")
     verb = add_verb(verbs, "migrate", _migrate, "make the tables, or bring them to this version")
-    verb.add_argument(
-        "--login",
-        metavar="USER",
-        help="the database's user who may make tables, as grants.sql has it (that of the URL)",
-    )
-    verb.add_argument("--password-file", metavar="FILE", help="its password (database.password_file)")
+    add_login(verb)
     add_json(add_verb(verbs, "status", _status, "say whether the database is there and fits"))
 
 

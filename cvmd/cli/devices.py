@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,14 +27,22 @@ from cvmd.store.intake import NewDevice
 
 _TOKEN_SIZE: Final = 32
 _PAGE: Final = 500
+_EXPORTED: Final = ("serial", "product", "thing", "policy", "disabled", "state", "certificate_id")
 
 
 def add_to(nouns: Subparsers) -> None:
-    """The verbs `add`, `import`, `list`, `show`, `history`, `disable`, `enable`, `retry`, `reissue` and
-    `revoke`."""
+    """The verbs."""
     verbs = add_noun(nouns, "devices", "import, list, disable and recover devices")
     _add_arguments(add_verb(verbs, "add", _add, "import a device"))
     intake.add_arguments(add_verb(verbs, "import", intake.run, "import devices from a CSV; run again, it goes on"))
+    change = add_verb(
+        verbs, "set", _set,
+        "map a device to another thing or policy; what it has not acknowledged yet is made anew, what it uses stays",
+    )  # fmt: skip
+    change.add_argument("--thing", type=argument.thing, help="AWS IoT thing, of one device")
+    change.add_argument("--policy", type=argument.policy, help="AWS IoT policy")
+    export = add_verb(verbs, "export", _export, "print devices as CSV, without their tokens")
+    export.add_argument("--product", type=argument.name, help="only of this product")
     _list_arguments(add_verb(verbs, "list", _list, "list devices in the order of their serials"))
     show = add_verb(verbs, "show", _show, "print a device, its issuances and its certificates")
     disable = add_verb(verbs, "disable", _disable, "refuse a device from now on; its certificate stays")
@@ -45,7 +56,7 @@ def add_to(nouns: Subparsers) -> None:
     history = add_verb(verbs, "history", _history, "print what became of a device, in its order: decisions and Creates")
     for verb in (show, history, disable, enable):
         verb.add_argument("serial", type=argument.serial)
-    for verb in (retry, reissue, revoke):
+    for verb in (change, retry, reissue, revoke):
         bulk.add_arguments(verb)
     add_json(show)
     add_json(history)
@@ -120,9 +131,6 @@ def _list(arguments: argparse.Namespace) -> Exit:
 
 
 def _all(store: AdminStore, which: DeviceFilter) -> list[dict[str, Any]]:
-    found: list[ListedDevice] = []
-    while page := store.list_devices(which, after=found[-1].serial if found else b"", page=_PAGE):
-        found += page
     return [
         {
             "serial": device.serial.decode(),
@@ -133,8 +141,37 @@ def _all(store: AdminStore, which: DeviceFilter) -> list[dict[str, Any]]:
             "activations": device.activations,
             "state": device.state,
         }
-        for device in found
+        for device in _pages(store, which)
     ]
+
+
+def _pages(store: AdminStore, which: DeviceFilter) -> Iterator[ListedDevice]:
+    after = b""
+    while page := store.list_devices(which, after=after, page=_PAGE):
+        after = page[-1].serial
+        yield from page
+
+
+def _export(arguments: argparse.Namespace) -> Exit:
+    with admin_store(config.load(arguments.config)) as store:
+        if arguments.product:
+            store.show_product(arguments.product)  # says so where there is none
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(_EXPORTED)
+        for it in _pages(store, DeviceFilter(product=arguments.product)):
+            used = "" if it.certificate_id is None else it.certificate_id.hex()
+            disabled = "yes" if it.disabled else "no"
+            writer.writerow([it.serial.decode(), it.product, it.thing, it.policy, disabled, it.state or "", used])
+    return Exit.DONE
+
+
+def _set(arguments: argparse.Namespace) -> Exit:
+    thing, policy = arguments.thing, arguments.policy
+    if thing is None and policy is None:
+        raise ConfigError("say --thing, --policy, or both")
+    if thing is not None and not arguments.serial:
+        raise ConfigError("--thing is of one device: name its SERIAL")
+    return bulk.run(arguments, "set", lambda store, serial: store.remap(serial, thing=thing, policy=policy))
 
 
 def _show(arguments: argparse.Namespace) -> Exit:

@@ -14,10 +14,11 @@ from typing import Any, Final
 from cvmd import config
 from cvmd.authentication import problems, seal_access, seal_product_key
 from cvmd.cli import arguments as argument
-from cvmd.cli.common import Exit, Subparsers, add_json, add_noun, add_verb
+from cvmd.cli.common import Exit, Subparsers, add_json, add_login, add_noun, add_verb
 from cvmd.cli.database import admin_store, checked_sealer
 from cvmd.cli.files import read_token, written_first
 from cvmd.cli.output import print_fields, print_json, print_table, time
+from cvmd.database import logged_in
 from cvmd.errors import ConfigError
 from cvmd.model import US, Auth, KeySource, Secret
 from cvmd.store import AdminStore
@@ -30,7 +31,7 @@ _PRODUCT_KEY_SIZE: Final = 32
 
 
 def add_to(nouns: Subparsers) -> None:
-    """The verbs `add`, `set`, `list` and `show`."""
+    """The verbs `add`, `set`, `delete`, `list` and `show`."""
     verbs = add_noun(nouns, "products", "make, change and list products")
     add = add_verb(verbs, "add", _add, "make a product")
     add.add_argument("name", type=argument.name)
@@ -39,6 +40,9 @@ def add_to(nouns: Subparsers) -> None:
     change = add_verb(verbs, "set", _set, "change the rules of a product; what is not named stays")
     change.add_argument("name", type=argument.name)
     _add_rules(change)
+    remove = add_verb(verbs, "delete", _delete, "delete a product that has no devices")
+    remove.add_argument("name", type=argument.name)
+    add_login(remove)
     add_json(add_verb(verbs, "list", _list, "list all products"))
     show = add_verb(verbs, "show", _show, "print one product")
     show.add_argument("name", type=argument.name)
@@ -116,6 +120,13 @@ def _set(arguments: argparse.Namespace) -> Exit:
         with _sealed(key, rules, arguments, settings, store) as sealed_auth:
             store.set_product(arguments.name, rules, sealed_auth=sealed_auth)
         _warn(store, arguments.name)
+    return Exit.DONE
+
+
+def _delete(arguments: argparse.Namespace) -> Exit:
+    settings = logged_in(config.load(arguments.config), arguments.login, arguments.password_file)
+    with admin_store(settings) as store:
+        store.delete_product(arguments.name)
     return Exit.DONE
 
 

@@ -14,8 +14,9 @@ from cvmd.store.accounts import AccountRows
 from cvmd.store.breakers import FAILING
 from cvmd.store.deployment import DeploymentRow
 from cvmd.store.engine import Row, Transaction
-from cvmd.store.intake import IntakeRows
+from cvmd.store.intake import IntakeRows, check_mapping
 from cvmd.store.products import ProductRows
+from cvmd.store.remapping import remap
 from cvmd.store.revocation import revoke
 from cvmd.store.schema import NOW, accounts, attempts, breakers, certificates, devices, given, issuances, products
 from cvmd.store.steps import TO_CREATE
@@ -46,6 +47,8 @@ class ListedDevice:
     disabled: bool
     activations: int
     state: State | None
+    certificate_id: bytes | None
+    """Of the ACTIVE certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +77,10 @@ class DeviceRecord:
 _LIST = (
     select(
         devices.c.serial, products.c.name, devices.c.thing, devices.c.policy, devices.c.disabled,
-        devices.c.activations, issuances.c.state,
+        devices.c.activations, issuances.c.state, certificates.c.certificate_id,
     )
     .select_from(devices)
+    .outerjoin(certificates, certificates.c.live_device_id == devices.c.id)
     .outerjoin(products, products.c.id == devices.c.product_id)  # outer, or it would be read first: see due.py
     .outerjoin(
         issuances,
@@ -219,6 +223,12 @@ class DeviceRows(IntakeRows):
         if not self._database.transaction(work):
             raise NothingToDo(f"device {serial.decode()}: nothing of it has failed or waits; see `cvmd devices show`")
 
+    def remap(self, serial: bytes, *, thing: str | None, policy: str | None) -> None:
+        """Map it to another thing, or policy; None: it stays. What it has not acknowledged yet is made anew."""
+        check_mapping(thing=thing, policy=policy)
+        device_id, _ = self._find(serial)
+        self._database.transaction(lambda t: remap(t, device_id, serial, thing, policy, self._trail))
+
     def revoke(self, serial: bytes) -> None:
         """End all that the device holds and all that is being made for it; disposal makes it so at AWS.
 
@@ -272,11 +282,13 @@ def _device(row: Row) -> tuple[Device, Product]:
 
 
 def _listed(
-    serial: bytes, product: str, thing: str, policy: str, disabled: bool, activations: int, state: str | None
-) -> ListedDevice:
+    serial: bytes, product: str, thing: str, policy: str, disabled: bool, activations: int, state: str | None,
+    certificate_id: bytes | None,
+) -> ListedDevice:  # fmt: skip
     return ListedDevice(
-        serial, product, thing, policy, bool(disabled), activations, None if state is None else State(state)
-    )
+        serial, product, thing, policy, bool(disabled), activations, None if state is None else State(state),
+        certificate_id,
+    )  # fmt: skip
 
 
 def _no_such(serial: bytes) -> str:

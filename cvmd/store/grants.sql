@@ -7,8 +7,8 @@ CREATE DATABASE IF NOT EXISTS cvmd CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 CREATE USER IF NOT EXISTS 'cvmd'@'localhost' IDENTIFIED BY 'change-me';
 GRANT SELECT, INSERT, UPDATE ON cvmd.* TO 'cvmd'@'localhost';
 
--- `cvmd db migrate --login cvmd-migrate`, backup and restore alone. INSERT, UPDATE and DELETE are for Alembic's own table
--- and for moving data, LOCK TABLES for loading a dump.
+-- `cvmd db migrate` and `cvmd products delete`, with --login cvmd-migrate, backup and restore alone. INSERT, UPDATE and
+-- DELETE are for Alembic's own table and for moving data, LOCK TABLES for loading a dump.
 CREATE USER IF NOT EXISTS 'cvmd-migrate'@'localhost' IDENTIFIED BY 'change-me-too';
 GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, LOCK TABLES ON cvmd.*
     TO 'cvmd-migrate'@'localhost';

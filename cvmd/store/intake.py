@@ -33,10 +33,15 @@ class NewDevice:
     def __post_init__(self) -> None:
         if not _SERIAL.fullmatch(self.serial):
             raise ConfigError(f"serial {self.serial!r}: must be 1 to 64 of A-Z a-z 0-9 : _ . -")
-        if not _THING.fullmatch(self.thing):
-            raise ConfigError(f"thing {self.thing!r}: must be 1 to 128 of A-Z a-z 0-9 : _ -")
-        if not _POLICY.fullmatch(self.policy):
-            raise ConfigError(f"policy {self.policy!r}: must be 1 to 128 of A-Z a-z 0-9 _ + = , . @ -")
+        check_mapping(thing=self.thing, policy=self.policy)
+
+
+def check_mapping(*, thing: str | None, policy: str | None) -> None:
+    """Raises ConfigError for names that AWS IoT does not take."""
+    if thing is not None and not _THING.fullmatch(thing):
+        raise ConfigError(f"thing {thing!r}: must be 1 to 128 of A-Z a-z 0-9 : _ -")
+    if policy is not None and not _POLICY.fullmatch(policy):
+        raise ConfigError(f"policy {policy!r}: must be 1 to 128 of A-Z a-z 0-9 _ + = , . @ -")
 
 
 @dataclass(frozen=True, slots=True)

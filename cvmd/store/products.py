@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from cvmd import networks
 from cvmd.errors import ConfigError
@@ -79,6 +79,7 @@ _PRODUCT = _PRODUCTS.where(products.c.name == given("product_name"))
 _NO_DEVICES = ~select(devices.c.id).where(devices.c.product_id == products.c.id).correlate(products).exists()
 _SET_PRODUCT = update(products).where(products.c.name == given("product_name")).values(updated_us=NOW)
 _STANDING = select(products.c.auth, _DEVICES).where(products.c.name == given("product_name"))
+_DELETE = delete(products).where(products.c.name == given("product_name"), _NO_DEVICES)
 _TIME = select(NOW)
 
 
@@ -137,6 +138,12 @@ class ProductRows:
                 raise Contended
 
         self._database.transaction(work)
+
+    def delete_product(self, name: str) -> None:
+        """ConfigError while a device is of it. The daemon's login lacks the right, and need not have it."""
+        if not self._database.statement(lambda t: t.change(_DELETE, product_name=name)):
+            count = self.show_product(name).devices
+            raise ConfigError(f"product {name!r} has {count} devices, whose history hangs on it: it stays")
 
     def now_us(self) -> int:
         """The database's clock."""

@@ -45,12 +45,7 @@ def revoke(t: Transaction, device_id: int, serial: bytes, trail: Trail) -> bool:
     Raises ConfigError, and changes nothing, while a worker makes a certificate.
     """
     closed = t.change(_CLOSE, device=device_id)
-    held = t.row(_HELD_FOR, device=device_id)
-    if held is not None:
-        seconds = max(held[0] // US, 0) + 1
-        raise ConfigError(
-            f"device {serial.decode()}: its certificate is being made now: try again in {seconds} seconds"
-        )
+    refuse_while_making(t, device_id, serial)
     end_attempts(t, device_id, "its device was revoked")
     found = [digest for (digest,) in t.rows(_CERTIFICATES, device=device_id)]
     ended = [digest for digest in found if t.change(_RETIRE, digest=digest)]
@@ -59,6 +54,16 @@ def revoke(t: Transaction, device_id: int, serial: bytes, trail: Trail) -> bool:
     if closed and not ended:
         trail.add(t, device_id, AuditEvent.RETIRED, Reason.CANCELLED)
     return closed > 0 or bool(ended)
+
+
+def refuse_while_making(t: Transaction, device_id: int, serial: bytes) -> None:
+    """Raises ConfigError while a worker makes a certificate for the device."""
+    held = t.row(_HELD_FOR, device=device_id)
+    if held is not None:
+        seconds = max(held[0] // US, 0) + 1
+        raise ConfigError(
+            f"device {serial.decode()}: its certificate is being made now: try again in {seconds} seconds"
+        )
 
 
 def end_attempts(t: Transaction, device_id: int, why: str) -> None:

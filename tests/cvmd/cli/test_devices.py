@@ -217,3 +217,34 @@ def test_show_prints_for_people(add: Cli, admin: Cli) -> None:
 @pytest.mark.parametrize("verb", ["show", "disable", "enable", "retry", "reissue", "revoke"])
 def test_a_device_that_is_not_there_is_code_1(admin: Cli, verb: str) -> None:
     assert "there is no device 'A1'" in admin("devices", verb, "A1").complaint(1)
+
+
+def test_a_device_is_mapped_anew(admin: Cli, add: Cli) -> None:
+    add("A1")
+    add("A2")
+    assert admin("devices", "set", "A1", "--thing", "other", "--policy", "q").code == 0
+    listed = admin("devices", "list", "--json").json
+    assert [(it["thing"], it["policy"]) for it in listed] == [("other", "q"), ("thing-A2", "p")]
+    assert "is mapped to thing other and policy q already" in admin("devices", "set", "A1", "--policy", "q").complaint(
+        1
+    )
+    assert admin("devices", "set", "--product", "meter", "--policy", "r", "--yes").out == "set: 2 done, 0 failed\n"
+    assert "say --thing, --policy, or both" in admin("devices", "set", "A1").complaint(2)
+    assert "of one device" in admin("devices", "set", "--product", "meter", "--thing", "t").complaint(2)
+    assert "remapped" in admin("audit", "show", "A1").out
+    assert admin("audit", "verify").code == 0
+
+
+def test_devices_are_exported_without_their_tokens(admin: Cli, add: Cli, tmp_path: Path) -> None:
+    add("A1")
+    add("A2")
+    admin("devices", "disable", "A2")
+    with closing(sqlite3.connect(tmp_path / "cvmd.db", isolation_level=None)) as database:
+        database.execute(
+            "INSERT INTO certificates (certificate_id, account_id, device_id, live_device_id, arn, cert_der, status,"
+            " created_us) SELECT x'0aff', 1, id, id, 'arn', 'der', 'active', 0 FROM devices WHERE serial = x'4131'"
+        )
+    expected = "serial,product,thing,policy,disabled,state,certificate_id\nA1,meter,thing-A1,p,no,,0aff\n"
+    assert admin("devices", "export").out == expected + "A2,meter,thing-A2,p,yes,,\n"
+    assert admin("devices", "export", "--product", "meter").out.count("\n") == 3
+    assert "there is no product" in admin("devices", "export", "--product", "valve").complaint(1)

@@ -219,3 +219,12 @@ def test_a_rule_that_is_wrong_is_code_2(cli: Cli, arguments: tuple[str, ...], pr
 
     assert (refused.code, refused.out) == (2, "")
     assert problem in refused.err
+
+
+def test_a_product_without_devices_is_deleted(admin: Cli, add: Cli) -> None:
+    admin("products", "add", "valve")
+    add("A1")
+    assert admin("products", "delete", "valve").code == 0
+    assert [it["name"] for it in admin("products", "list", "--json").json] == ["meter"]
+    assert "'meter' has 1 devices" in admin("products", "delete", "meter").complaint(1)
+    assert "there is no product 'valve'" in admin("products", "delete", "valve").complaint(1)

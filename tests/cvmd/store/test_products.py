@@ -9,7 +9,7 @@ import pytest
 from cvmd.errors import ConfigError
 from cvmd.model import Access, Auth, KeySource
 from cvmd.store.intake import NewDevice
-from cvmd.store.products import ProductRules
+from cvmd.store.products import ProductRows, ProductRules
 from tests.cvmd.store.conftest import Scene, at_once
 
 ALL = ProductRules(
@@ -147,3 +147,15 @@ def test_networks_that_are_none(scene: Scene) -> None:
 def test_numbers_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="must be 0 to"):
         replace(ALL, **wrong)
+
+
+def test_a_product_is_deleted_once_nothing_hangs_on_it(scene: Scene) -> None:
+    scene.admin.add_product("pump", ProductRules())
+    scene.admin.add_device("sensor", NewDevice(b"A1", "thing", "policy", b"sealed"))
+    may_delete = ProductRows(scene.owner or scene.database)
+    may_delete.delete_product("pump")
+    assert [it.product.name for it in scene.admin.list_products()] == ["sensor"]
+    with pytest.raises(ConfigError, match="'sensor' has 1 devices, whose history hangs on it"):
+        may_delete.delete_product("sensor")
+    with pytest.raises(ConfigError, match="there is no product 'pump'"):
+        may_delete.delete_product("pump")
