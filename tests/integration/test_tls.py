@@ -109,5 +109,5 @@ def test_without_a_plain_listener(make_stack: MakeStack, pki: Pki) -> None:
 def test_a_key_that_others_can_read_stops_the_start(make_stack: MakeStack, pki: Pki) -> None:
     files = pki.server()
     files.key.chmod(0o644)
-    with pytest.raises(RuntimeError, match=r"ended with 2: .*others may read or write this secret"):
+    with pytest.raises(RuntimeError, match=r"(?s)ended with 2: .*others may read or write this secret"):
         make_stack(tls__certificate_file=str(files.certificate), tls__key_file=str(files.key))
