@@ -299,7 +299,7 @@ def test_no_room_is_told_before_a_byte_is_stored(driver: Driver) -> None:
     assert connect(driver, Server(), replace(PULL, room=BUNDLE.total))[1].end is End.ACTIVE
 
 
-def test_inv5_no_ack_of_what_the_flash_does_not_hold(driver: Driver) -> None:
+def test_inv3_no_ack_of_what_the_flash_does_not_hold(driver: Driver) -> None:
     class Worn(Flash):
         def store(self, offset: int, data: bytes) -> int:
             super().store(offset, data)

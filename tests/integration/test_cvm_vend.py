@@ -1,0 +1,120 @@
+"""cvm-vend, the C client as a process, against the whole daemon: what it ends with, what a kill changes."""
+
+import hashlib
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cdevice import STRICT, C
+from harness import MakeStack, creates, openssl, with_products
+
+from tools.stack import Stack
+
+Vend = Callable[..., subprocess.CompletedProcess[str]]
+DONE, REFUSED, USAGE, TEMPORARY, FAILED, CUT = range(6)
+
+
+@pytest.fixture(scope="session")
+def cvm_vend(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program, under the sanitizers."""
+    made = tmp_path_factory.mktemp("cvm-vend") / "cvm-vend"
+    sources = [*sorted((C / "src").glob("*.c")), *sorted((C / "posix").glob("*.c"))]
+    subprocess.run(
+        ["gcc", *STRICT, "-O1", "-g", "-fsanitize=address,undefined", *map(str, sources), "-o", str(made)], check=True
+    )
+    return made
+
+
+@pytest.fixture
+def vend(cvm_vend: Path, stack: Stack, tmp_path: Path) -> Vend:
+    """`vend(serial, token_file, *options)`: one run; its flash is the directory of that serial."""
+
+    def run(serial: str, token_file: Path, *options: object) -> subprocess.CompletedProcess[str]:
+        command = [cvm_vend, "--host", "127.0.0.1", "--port", stack.port, "--serial", serial]
+        command += ["--token-file", token_file, "--out", tmp_path / serial, *options]
+        return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+def added(stack: Stack, serial: str) -> Path:
+    """The token file of a new device."""
+    return stack.add_device(serial, "ec", thing=f"thing-{serial}", policy=f"policy-{serial}")
+
+
+def judged(stack: Stack, directory: Path) -> None:
+    """openssl and AWS agree with what lies in the directory; the certificate is ACTIVE."""
+    certificate = directory / "cert.der"
+    pem = directory / "cert.pem"
+    pem.write_bytes(openssl("x509", "-inform", "DER", "-in", certificate))
+    openssl("verify", "-CAfile", stack.ca, pem)
+    key = openssl("pkey", "-inform", "DER", "-in", directory / "key.der", "-pubout")
+    assert openssl("x509", "-in", pem, "-noout", "-pubkey") == key
+    assert (directory / "key.der").stat().st_mode & 0o777 == 0o600
+    [row] = [each for each in stack.aws.state()["certificates"] if each["things"] == [f"thing-{directory.name}"]]
+    assert (row["id"], row["status"]) == (hashlib.sha256(certificate.read_bytes()).hexdigest(), "ACTIVE")
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--max-frame", 48, "--limit", 27], ["--max-frame", 48, "--limit", 1000], ["--key-format", "pkcs8"],
+                ["--max-frame", 1400, "--want", "none"]],
+    ids=str,
+)  # fmt: skip
+def test_a_certificate_in_c(stack: Stack, vend: Vend, tmp_path: Path, options: list[object]) -> None:
+    done = vend("SN-1", added(stack, "SN-1"), *options)
+    assert done.returncode == DONE, done.stderr
+    judged(stack, tmp_path / "SN-1")
+    assert (tmp_path / "SN-1" / "root-ca.der").exists() == ("none" not in options)
+
+
+def test_inv4_killed_at_twenty_points_and_one_create(stack: Stack, vend: Vend, tmp_path: Path) -> None:
+    """Each boot dies a little later; each next one goes on, with its flash alone. HAVE ends what lost its DONE."""
+    token_file = added(stack, "SN-1")
+    small = ["--max-frame", 48, "--limit", 27]
+    certificates = set()
+    for point in range(40, 3000, 148):
+        done = vend("SN-1", token_file, *small, "--cut-after", point)
+        assert done.returncode in (CUT, DONE), done.stderr
+        if done.returncode == DONE:
+            certificates.add((tmp_path / "SN-1" / "cert.der").read_bytes())
+    assert vend("SN-1", token_file, *small).returncode == DONE
+    certificates.add((tmp_path / "SN-1" / "cert.der").read_bytes())
+    assert len(certificates) == 1
+    assert creates(stack.aws) == 1
+    judged(stack, tmp_path / "SN-1")
+
+
+def test_have_ends_a_vend_whose_done_was_lost(stack: Stack, vend: Vend, tmp_path: Path) -> None:
+    token_file = added(stack, "SN-1")
+    up, down = (int(word) for word in vend("SN-1", token_file).stdout.split() if word.isdigit() and int(word) > 100)
+    token_file = added(stack, "SN-2")
+    assert vend("SN-2", token_file, "--cut-after", up + down - 10).returncode == CUT
+    assert not (tmp_path / "SN-2" / "cert.der").exists()
+    done = vend("SN-2", token_file)
+    assert done.returncode == DONE
+    assert int(done.stdout.split("; ")[2].split()[0]) < 150, "nothing was fetched again"
+    judged(stack, tmp_path / "SN-2")
+
+
+def test_refusals_and_lost_lines_have_their_exit_codes(
+    stack: Stack, vend: Vend, tmp_path: Path, free_port: int
+) -> None:
+    token_file = added(stack, "SN-1")
+    wrong = tmp_path / "wrong"
+    wrong.write_text("00" * 32)
+    refused = vend("SN-1", wrong)
+    assert (refused.returncode, "status 30, stage 2" in refused.stderr) == (REFUSED, True)
+    assert vend("SN-1", token_file, "--port", free_port).returncode == FAILED
+    assert vend("SN-1", token_file, "--max-frame", 47).returncode == USAGE
+    assert vend("SN-1", tmp_path / "none").returncode == USAGE
+
+
+def test_an_untrusted_line_gives_no_key(make_stack: MakeStack, cvm_vend: Path, tmp_path: Path) -> None:
+    stack = with_products(make_stack(listen__trusted_network=False, deadlines__auth_delay_ms=50))
+    command = [cvm_vend, "--host", "127.0.0.1", "--port", stack.port, "--serial", "SN-1", "--out", tmp_path / "out"]
+    done = subprocess.run(
+        [*map(str, command), "--token-file", str(added(stack, "SN-1"))], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, "status 33" in done.stderr) == (REFUSED, True)
+    assert creates(stack.aws) == 0
