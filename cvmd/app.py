@@ -37,7 +37,7 @@ from cvmd.ports import NODE_PREFIX, KeyMaker
 from cvmd.reconcile import Reconciliation, Remedies, pacer
 from cvmd.reconciler import Reconciler
 from cvmd.sealing import Sealer, load_master_key
-from cvmd.store import Store, Trail
+from cvmd.store import Nodes, Store, Trail
 from cvmd.store.counted import CountedStore
 from cvmd.threads import Pool
 from cvmd.tls import ServerTls
@@ -85,6 +85,7 @@ class Node:
         tls: ServerTls | None,
         node: bytes,
         predecessor: bytes | None,
+        heartbeat: Heartbeat,
         meter: Meter,
     ) -> None:
         self._config = config
@@ -128,8 +129,8 @@ class Node:
             hold_s=config.deadlines.request_s,
         )
         self._listener = _listener(config, services, meter)
-        self._heartbeat = Heartbeat(store, node, meter)
-        stack.callback(self._heartbeat.close)
+        self._heartbeat = heartbeat
+        stack.callback(heartbeat.close)
         self._notifier = systemd.Notifier()
         stack.callback(self._notifier.close)
 
@@ -150,7 +151,8 @@ class Node:
         predecessor = b"" if database.path is not None else node[:NODE_PREFIX] if kept else None
         store = CountedStore(database, Trail(sealer.audit_mac, f"node:{node[:4].hex()}"), meter)
         tls = ServerTls(config.tls.certificate_file, config.tls.key_file) if config.tls.certificate_file else None
-        daemon = cls(config, store, sealer, watch, stack, tls, node, predecessor, meter)
+        heartbeat = Heartbeat(Nodes(database), node, meter)
+        daemon = cls(config, store, sealer, watch, stack, tls, node, predecessor, heartbeat, meter)
         if metrics is not None:
             daemon._answer_monitors(metrics, stack)
         await daemon._listen(binding.sockets(config))

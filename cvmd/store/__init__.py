@@ -14,8 +14,8 @@ from cvmd.store.leases import Leases
 from cvmd.store.nodes import Nodes
 from cvmd.store.takeover import TakeOver
 
-__all__ = ["AdminStore", "Database", "Store", "Trail", "check_schema", "migrate", "status"]
+__all__ = ["AdminStore", "Database", "Nodes", "Store", "Trail", "check_schema", "migrate", "status"]
 
 
-class Store(DeviceEvents, WorkerSteps, DueRows, TakeOver, DisposalSteps, Inventory, Adoption, Leases, Nodes):
-    """VendingStore, WorkerStore, DisposalStore and ReconcileStore of cvmd.ports on one database; leases; nodes."""
+class Store(DeviceEvents, WorkerSteps, DueRows, TakeOver, DisposalSteps, Inventory, Adoption, Leases):
+    """VendingStore, WorkerStore, DisposalStore and ReconcileStore of cvmd.ports on one database; leases."""

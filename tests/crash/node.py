@@ -27,7 +27,7 @@ import pymysql
 import pytest
 from pymysql.connections import Connection
 
-from cvmd import app, cli
+from cvmd import app, aws, cli
 from cvmd.errors import IssuerError, IssuerFault
 from cvmd.issuer.aws_iot import AwsIot, AwsSettings
 from cvmd.model import Account
@@ -154,9 +154,9 @@ class Port:
 
 
 def _wrap(tracer: Tracer) -> None:
-    for name in ("Store", "AwsIot"):
-        real = getattr(app, name)
-        setattr(app, name, lambda *args, _name=name, _real=real: Port(_name, _real(*args), tracer))
+    for module, made, port in ((app, "CountedStore", "Store"), (aws, "AwsIot", "AwsIot")):
+        real = getattr(module, made)
+        setattr(module, made, lambda *args, _port=port, _real=real: Port(_port, _real(*args), tracer))
     query = Connection.query
     Connection.query = lambda *args: tracer.statement(query, *args)  # type: ignore[method-assign]  # the very point
     work = app.Node.work

@@ -30,7 +30,9 @@ def clean_vend(rig: Rig, product: str) -> list[list[str]]:
     assert device.ask(rig.port)
     assert rig.daemon is not None
     assert rig.stop_daemon() == 0
-    return rig.daemon.trace("Store", "AwsIot", "sql")
+    trace = rig.daemon.trace("Store", "AwsIot", "sql")
+    assert {port for port, *_ in trace} == {"Store", "AwsIot", "sql"}, "all is wrapped, or nothing is broken"
+    return trace
 
 
 def deaths(trace: Sequence[Sequence[str]]) -> list[Plan]:

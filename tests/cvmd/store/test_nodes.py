@@ -3,6 +3,7 @@
 from cvmd import __version__
 from cvmd.meter import Workload
 from cvmd.model import US, Fault, State
+from cvmd.store import Nodes
 from cvmd.store.intake import NewDevice
 from tests.cvmd.store.conftest import Scene, a_claim
 
@@ -10,13 +11,13 @@ ONE, OTHER = b"1" * 16, b"2" * 16
 
 
 def beat(scene: Scene, node: bytes = ONE, uptime_s: float = 0.0) -> Workload:
-    return scene.store.beat(node, uptime_s, alive_s=30)
+    return Nodes(scene.database).beat(node, uptime_s, alive_s=30)
 
 
 def test_a_node_that_beats_is_alive_until_it_stops_or_falls_silent(scene: Scene) -> None:
     assert beat(scene).nodes == {__version__: 1}
     assert beat(scene, OTHER).nodes == {__version__: 2}
-    scene.store.node_stopped(OTHER)
+    Nodes(scene.database).node_stopped(OTHER)
     assert beat(scene).nodes == {__version__: 1}
     assert beat(scene, OTHER).nodes == {__version__: 2}
     scene.sql("UPDATE nodes SET seen_us = seen_us - 31000000")

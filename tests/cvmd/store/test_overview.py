@@ -1,6 +1,7 @@
 """The state of the whole, counted."""
 
 from cvmd.model import US, CertificateStatus, Fault, State
+from cvmd.store import Nodes
 from cvmd.store.accounts import AccountRules
 from cvmd.store.overview import OfProduct, Queue, read_status
 from cvmd.store.products import ProductRules
@@ -90,9 +91,10 @@ def test_a_queue_is_what_an_account_has_still_to_create(scene: Scene) -> None:
 
 
 def test_nodes_are_listed_for_a_day(scene: Scene) -> None:
-    scene.store.beat(b"1" * 16, 60.0, alive_s=30)
-    scene.store.beat(b"2" * 16, 0.0, alive_s=30)
-    scene.store.node_stopped(b"2" * 16)
+    nodes = Nodes(scene.database)
+    nodes.beat(b"1" * 16, 60.0, alive_s=30)
+    nodes.beat(b"2" * 16, 0.0, alive_s=30)
+    nodes.node_stopped(b"2" * 16)
     first, second = sorted(read_status(scene.database).nodes, key=lambda it: it.id)
     assert (first.id, first.stopped_us) == (b"1" * 16, None)
     assert first.seen_us > first.started_us
