@@ -13,6 +13,8 @@
  *         if (status == CVM_ACTIVE) break;
  *         sleep_ms(cvm_pause_ms(&session));
  *     }
+ *
+ * PORTING.md says what to write, and why it is safe at every byte.
  */
 #ifndef CVM_H
 #define CVM_H
@@ -58,9 +60,18 @@ enum cvm_status {
     CVM_MISUSE    /* a field of struct cvm_device or the port is out of its range: mend the program */
 };
 
-/* The resume record: what the flash keeps beside the bundle. Erased flash, zeros and a torn record are all "nothing".
- * state 1, sequence 1, bundle_id 16, total 2, stored 2, check 2. */
+/* The resume record: what the flash keeps beside the bundle, as bytes. Erased flash, zeros and a torn record are all
+ * "nothing". It is in the byte order of the part, which is the only one to read it. */
 #define CVM_RECORD_SIZE 24u
+
+struct cvm_record {
+    uint16_t total;  /* bytes of the bundle */
+    uint16_t stored; /* of them, safe in flash */
+    uint8_t state;   /* enum cvm_record_state */
+    uint8_t sequence;
+    uint8_t bundle_id[CVM_BUNDLE_ID_SIZE];
+    uint8_t check[2];
+};
 
 enum cvm_record_state {
     CVM_RECORD_NONE = 0,
@@ -131,7 +142,7 @@ struct cvm_session {
     uint8_t failures; /* sessions in a row that brought nothing */
     uint8_t refusal;  /* result: CVM_STATUS_..., or 0 */
     uint8_t stage;    /* result: CVM_STAGE_..., for people */
-    uint8_t record[CVM_RECORD_SIZE];
+    struct cvm_record record;
     uint16_t in_buffer;
     uint16_t at;
     uint16_t due;

@@ -242,7 +242,7 @@ int main(int count, char **words)
 
         code = told(&session, status);
         if (status == CVM_ACTIVE &&
-            cvm_objects(&posix_port, &port, session.record, object, sizeof object, unpack) != 0) {
+            cvm_objects(&posix_port, &port, (const uint8_t *)&session.record, object, sizeof object, unpack) != 0) {
             fprintf(stderr, "cvm-vend: %s: %s\n", options.out, strerror(errno));
             code = USAGE;
         }

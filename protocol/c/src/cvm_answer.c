@@ -14,7 +14,7 @@ enum cvm_status cvm_refused(struct cvm_session *session, const uint8_t *body, bo
     session->refusal = body[0];
     session->stage = body[1];
     session->retry_s = retry_s < most_s ? retry_s : most_s;
-    session->detail = cvm_get16(body + 6);
+    session->detail = (uint16_t)cvm_get16(body + 6);
     switch (body[0] >> 4) {
     case 1:
         return cvm_end(session, CVM_BUSY);
@@ -28,7 +28,7 @@ enum cvm_status cvm_refused(struct cvm_session *session, const uint8_t *body, bo
     if (!tagged) { /* it could be anybody's: wait, and erase nothing */
         return cvm_end(session, CVM_BUSY);
     }
-    if (body[0] != CVM_STATUS_STALE && session->record[0] >= CVM_RECORD_STORED) {
+    if (body[0] != CVM_STATUS_STALE && session->record.state >= CVM_RECORD_STORED) {
         return cvm_end(session, CVM_BUSY);
     }
     return remembered(session, CVM_RECORD_NONE,
@@ -42,7 +42,7 @@ enum cvm_status cvm_refused(struct cvm_session *session, const uint8_t *body, bo
 static enum cvm_status go_on(struct cvm_session *session)
 {
     const uint16_t limit = session->device->limit;
-    const uint16_t left = (uint16_t)(CVM_TOTAL(session) - session->at);
+    const uint16_t left = (uint16_t)(session->record.total - session->at);
 
     if (left == 0) {
         return cvm_read_back(session);
@@ -53,10 +53,10 @@ static enum cvm_status go_on(struct cvm_session *session)
 
 static enum cvm_status manifest(struct cvm_session *session, const uint8_t *body)
 {
-    uint8_t *record = session->record;
-    const uint16_t total = cvm_get16(body + 16);
+    struct cvm_record *record = &session->record;
+    const uint16_t total = (uint16_t)cvm_get16(body + 16);
 
-    if (record[0] >= CVM_RECORD_STORED) { /* what it has is active, and a successor is on offer (9.1) */
+    if (record->state >= CVM_RECORD_STORED) { /* what it has is active, and a successor is on offer (9.1) */
         return remembered(session, CVM_RECORD_ACTIVE, CVM_ACTIVE);
     }
     if (total == 0) {
@@ -67,14 +67,16 @@ static enum cvm_status manifest(struct cvm_session *session, const uint8_t *body
         return cvm_end(session, CVM_NO_ROOM);
     }
     session->flags |= CVM_STREAMING;
-    if (record[0] != CVM_RECORD_PARTIAL || memcmp(CVM_BUNDLE_ID(session), body, 18) != 0) {
-        memcpy(CVM_BUNDLE_ID(session), body, 18);
-        cvm_put16(record + 20, 0);
+    if (record->state != CVM_RECORD_PARTIAL || record->total != total ||
+        memcmp(record->bundle_id, body, CVM_BUNDLE_ID_SIZE) != 0) {
+        memcpy(record->bundle_id, body, CVM_BUNDLE_ID_SIZE);
+        record->total = total;
+        record->stored = 0;
         if (!cvm_remember(session, CVM_RECORD_PARTIAL)) {
             return cvm_end(session, CVM_BROKEN);
         }
     }
-    session->at = CVM_STORED_BYTES(session);
+    session->at = session->record.stored;
     if ((session->flags & CVM_PUSHED) == 0) {
         return go_on(session);
     }
@@ -84,7 +86,7 @@ static enum cvm_status manifest(struct cvm_session *session, const uint8_t *body
 
 static enum cvm_status data(struct cvm_session *session, const uint8_t *body, size_t size)
 {
-    const uint16_t offset = cvm_get16(body);
+    const uint16_t offset = (uint16_t)cvm_get16(body);
     unsigned safe;
 
     size -= 2;
@@ -96,9 +98,9 @@ static enum cvm_status data(struct cvm_session *session, const uint8_t *body, si
     }
     session->at = (uint16_t)(session->at + size);
     session->due = (uint16_t)(session->due - size);
-    safe = session->at == CVM_TOTAL(session) ? session->at : session->at & ~(CVM_PAGE - 1u);
-    if (safe != CVM_STORED_BYTES(session)) {
-        cvm_put16(session->record + 20, safe);
+    safe = session->at == session->record.total ? session->at : session->at & ~(CVM_PAGE - 1u);
+    if (safe != session->record.stored) {
+        session->record.stored = (uint16_t)safe;
         session->flags |= CVM_PROGRESS;
         if (!cvm_remember(session, CVM_RECORD_PARTIAL)) {
             return cvm_end(session, CVM_BROKEN);
@@ -113,8 +115,8 @@ static enum cvm_status done(struct cvm_session *session, const uint8_t *body)
     if (session->device->token_size != 0)
 #endif
         session->time = cvm_get32(body);
-    session->connect_after_s = cvm_get16(body + 4);
-    if (session->record[0] < CVM_RECORD_STORED) {
+    session->connect_after_s = (uint16_t)cvm_get16(body + 4);
+    if (session->record.state < CVM_RECORD_STORED) {
         return cvm_end(session, CVM_KEEP);
     }
     return remembered(session, CVM_RECORD_ACTIVE, CVM_ACTIVE);

@@ -20,14 +20,14 @@ static enum cvm_status hash_from(struct cvm_session *session, unsigned offset, u
 enum cvm_status cvm_read_back(struct cvm_session *session)
 {
     session->flags = (uint8_t)(session->flags & ~(unsigned)CVM_CHECKED);
-    return hash_from(session, 0, CVM_TOTAL(session));
+    return hash_from(session, 0, session->record.total);
 }
 
 /* Judge the objects' heads. Returns the size of the certificate, which comes first; 0: the bundle is malformed, or an
  * object that was wanted is missing. */
 static unsigned parsed(const struct cvm_session *session)
 {
-    const uint32_t total = CVM_TOTAL(session);
+    const uint32_t total = session->record.total;
     uint32_t at = 0;
     unsigned kind = 0, seen = 0, first = 0;
     uint8_t head[CVM_OBJECT_HEAD];
@@ -60,7 +60,7 @@ static enum cvm_status checked(struct cvm_session *session)
 {
     const struct cvm_port *port = session->port;
 
-    if (session->record[0] != CVM_RECORD_PARTIAL) { /* from before a reset: it goes into HAVE */
+    if (session->record.state != CVM_RECORD_PARTIAL) { /* from before a reset: it goes into HAVE */
         session->flags |= CVM_OWN_HAVE;
         return cvm_begin(session, CVM_TYPE_HELLO);
     }
@@ -93,7 +93,7 @@ enum cvm_status cvm_hash_some(struct cvm_session *session)
         memcpy(session->u.digest, digest, sizeof digest);
         return checked(session);
     }
-    if (memcmp(digest, CVM_BUNDLE_ID(session), CVM_BUNDLE_ID_SIZE) != 0) {
+    if (memcmp(digest, session->record.bundle_id, CVM_BUNDLE_ID_SIZE) != 0) {
         return dropped(session, CVM_BROKEN);
     }
     certificate = parsed(session);

@@ -26,28 +26,11 @@ enum {
     CVM_CHECKED = 16   /* what was read back is the bundle of bundle_id */
 };
 
-/* Integers on the wire. */
-static inline uint16_t cvm_get16(const uint8_t *bytes)
-{
-    return (uint16_t)(((unsigned)bytes[0] << 8) | bytes[1]);
-}
-
-static inline uint32_t cvm_get32(const uint8_t *bytes)
-{
-    return ((uint32_t)cvm_get16(bytes) << 16) | cvm_get16(bytes + 2);
-}
-
-static inline void cvm_put16(uint8_t *bytes, unsigned value)
-{
-    bytes[0] = (uint8_t)(value >> 8);
-    bytes[1] = (uint8_t)value;
-}
-
-static inline void cvm_put32(uint8_t *bytes, uint32_t value)
-{
-    cvm_put16(bytes, (unsigned)(value >> 16));
-    cvm_put16(bytes + 2, (unsigned)(value & 0xffffu));
-}
+/* cvm_bytes.c: integers on the wire. */
+unsigned cvm_get16(const uint8_t *bytes);
+uint32_t cvm_get32(const uint8_t *bytes);
+void cvm_put16(uint8_t *bytes, unsigned value);
+void cvm_put32(uint8_t *bytes, uint32_t value);
 
 /* cvm_hmac.c: keys of at most 64 bytes, which must not lie where the result goes. */
 void cvm_hmac_begin(struct cvm_sha256 *hash, const void *key, size_t key_size);
@@ -82,10 +65,6 @@ enum { CVM_OBJECT_HEAD = 3 }; /* kind, length */
 
 /* cvm_record.c */
 bool cvm_remember(struct cvm_session *session, unsigned state);
-#define CVM_BUNDLE_ID(session) ((session)->record + 2)
-#define CVM_TOTAL_OF(record) cvm_get16((record) + 18)
-#define CVM_TOTAL(session) CVM_TOTAL_OF((session)->record)
-#define CVM_STORED_BYTES(session) cvm_get16((session)->record + 20)
 
 /* cvm_session.c */
 enum cvm_status cvm_end(struct cvm_session *session, enum cvm_status status);

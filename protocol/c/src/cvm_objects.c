@@ -4,10 +4,12 @@
 int cvm_objects(const struct cvm_port *port, void *user, const uint8_t *record, uint8_t *scratch, size_t scratch_size,
                 cvm_sink sink)
 {
-    const uint32_t total = CVM_TOTAL_OF(record);
-    uint32_t at = 0;
+    struct cvm_record is;
+    uint32_t at = 0, total;
     uint8_t head[CVM_OBJECT_HEAD];
 
+    memcpy(&is, record, sizeof is);
+    total = is.total;
     while (total - at > sizeof head) {
         uint16_t size, done = 0;
 
@@ -15,7 +17,7 @@ int cvm_objects(const struct cvm_port *port, void *user, const uint8_t *record, 
             return -1;
         }
         at += (uint32_t)sizeof head;
-        size = cvm_get16(head + 1);
+        size = (uint16_t)cvm_get16(head + 1);
         while (done < size) {
             const size_t left = (size_t)(size - done), part = left < scratch_size ? left : scratch_size;
             int result;

@@ -30,38 +30,37 @@ static enum cvm_status fill(struct cvm_session *session, size_t want)
     return got > 0 ? CVM_CALL_AGAIN : CVM_CALL_LATER;
 }
 
-/* Whether the window's bytes can be the start of CHALLENGE or of a clear REFUSE with this session's nonce. */
-static bool is_candidate(const struct cvm_session *session)
+/* Whether the window holds the start of CHALLENGE or of a clear REFUSE with this session's nonce. */
+static bool is_found(const struct cvm_session *session)
 {
     const uint8_t *window = session->device->buffer;
-    const bool refuse = window[1] == CVM_LONGEST_CLEAR_REFUSE;
-    uint8_t wanted[WINDOW];
+    const unsigned head = cvm_get16(window + 1);
 
-    wanted[0] = 0;
-    wanted[1] = refuse ? CVM_LONGEST_CLEAR_REFUSE : CVM_LONGEST_CHALLENGE;
-    wanted[2] = refuse ? CVM_TYPE_CLEAR_REFUSE : CVM_TYPE_CHALLENGE;
-    memcpy(wanted + HEAD, session->nonce, CVM_NONCE_SIZE);
-    return memcmp(window, wanted, session->in_buffer) == 0;
+    return window[0] == 0 &&
+           (head == (CVM_LONGEST_CHALLENGE << 8 | CVM_TYPE_CHALLENGE) ||
+            head == (CVM_LONGEST_CLEAR_REFUSE << 8 | CVM_TYPE_CLEAR_REFUSE)) &&
+           memcmp(window + HEAD, session->nonce, CVM_NONCE_SIZE) == 0;
 }
 
 enum cvm_status cvm_hunt(struct cvm_session *session)
 {
     uint8_t *buffer = session->device->buffer;
-    const size_t want = session->in_buffer < WINDOW ? (size_t)WINDOW : (size_t)HEAD + buffer[1];
+    const bool found = session->in_buffer >= WINDOW;
+    const size_t want = found ? (size_t)HEAD + buffer[1] : (size_t)WINDOW;
     const enum cvm_status status = fill(session, want);
-    uint8_t transcript[32];
+    uint8_t transcript[CVM_SHA256_SIZE];
 
-    if (status != CVM_CALL_AGAIN) {
+    if (status != CVM_CALL_AGAIN || session->in_buffer < want) {
         return status;
     }
-    while (session->in_buffer <= WINDOW && session->in_buffer > 0 && !is_candidate(session)) {
-        session->in_buffer--;
-        memmove(buffer, buffer + 1, session->in_buffer);
-        if (++session->at == 0) { /* 65536 bytes were skipped */
-            return cvm_end(session, CVM_PEER);
+    if (!found) {
+        if (!is_found(session)) {
+            session->in_buffer--;
+            memmove(buffer, buffer + 1, session->in_buffer);
+            if (++session->at == 0) { /* 65536 bytes were skipped */
+                return cvm_end(session, CVM_PEER);
+            }
         }
-    }
-    if (session->in_buffer < WINDOW || session->in_buffer < (size_t)HEAD + buffer[1]) {
         return CVM_CALL_AGAIN;
     }
     if (buffer[2] == CVM_TYPE_CLEAR_REFUSE) {

@@ -9,8 +9,8 @@ void cvm_init(struct cvm_session *session, const struct cvm_port *port, void *us
     session->user = user;
     session->device = device;
     if (record != NULL) {
-        memcpy(session->record, record, CVM_RECORD_SIZE);
-        session->record[0] = (uint8_t)cvm_record_state(record);
+        memcpy(&session->record, record, CVM_RECORD_SIZE);
+        session->record.state = (uint8_t)cvm_record_state(record);
     }
 }
 
@@ -70,10 +70,10 @@ enum cvm_status cvm_start(struct cvm_session *session)
     if (!draw_nonce(session)) {
         return cvm_end(session, CVM_BROKEN);
     }
-    if (session->record[0] >= CVM_RECORD_STORED) {
+    if (session->record.state >= CVM_RECORD_STORED) {
         return cvm_read_back(session);
     }
-    if (session->record[0] == CVM_RECORD_NONE && device->limit == CVM_TO_THE_END) {
+    if (session->record.state == CVM_RECORD_NONE && device->limit == CVM_TO_THE_END) {
         session->flags = CVM_PUSHED;
     }
     return cvm_begin(session, CVM_TYPE_HELLO);

@@ -3,6 +3,8 @@
 
 #ifndef CVM_SHA256_HEADER
 
+#include <string.h>
+
 static const uint32_t initial[8] = {
     0x6a09e667u, 0xbb67ae85u, 0x3c6ef372u, 0xa54ff53au, 0x510e527fu, 0x9b05688cu, 0x1f83d9abu, 0x5be0cd19u,
 };
@@ -29,9 +31,7 @@ static void compress(struct cvm_sha256 *hash)
     uint32_t *w = hash->block;
     unsigned i;
 
-    for (i = 0; i < 8; i++) {
-        v[i] = hash->state[i];
-    }
+    memcpy(v, hash->state, sizeof v);
     for (i = 0; i < 64; i++) {
         uint32_t t, u;
         unsigned j;
@@ -59,12 +59,8 @@ static void compress(struct cvm_sha256 *hash)
 
 void cvm_sha256_begin(struct cvm_sha256 *hash)
 {
-    unsigned i;
-
     hash->size = 0;
-    for (i = 0; i < 8; i++) {
-        hash->state[i] = initial[i];
-    }
+    memcpy(hash->state, initial, sizeof initial);
 }
 
 static void add_byte(struct cvm_sha256 *hash, unsigned byte)

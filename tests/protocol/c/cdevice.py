@@ -1,6 +1,7 @@
 """The C library as a process: a device whose line, flash and clock are this file's."""
 
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -108,11 +109,11 @@ class Flash:
 
     @property
     def total(self) -> int:
-        return int.from_bytes(self.record[18:20], "big")
+        return int.from_bytes(self.record[:2], sys.byteorder)
 
     @property
     def stored(self) -> int:
-        return int.from_bytes(self.record[20:22], "big")
+        return int.from_bytes(self.record[2:4], sys.byteorder)
 
 
 @dataclass

@@ -88,7 +88,7 @@ def test_a_bundle(driver: Driver, vector: dict[str, Any]) -> None:
     assert end is (End.ACTIVE if vector["result"] == "valid" else End.PEER)
     if end is End.ACTIVE:
         found = {f"kind_{kind}": content for kind, content in device.objects().items()}
-        assert found | {"bundle_id": device.flash.record[2:18]} == vector["out"]
+        assert found | {"bundle_id": device.flash.record[6:22]} == vector["out"]
 
 
 @pytest.mark.parametrize("vector", of("hunt-answer"), ids=lambda vector: vector["id"])

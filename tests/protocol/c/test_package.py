@@ -1,0 +1,60 @@
+"""The library as a CMake package: installed, then found and used by a project of its own, in C++."""
+
+import subprocess
+from pathlib import Path
+
+from cdevice import C
+
+CONSUMER = """
+cmake_minimum_required(VERSION 3.16)
+project(consumer LANGUAGES C CXX)
+find_package(cvm 0.1 REQUIRED CONFIG)
+add_executable(consumer consumer.cpp)
+target_link_libraries(consumer PRIVATE cvm::cvm)
+"""
+PROGRAM = """
+#include <cvm.h>
+#include <cstdio>
+
+int main() {
+    cvm_sha256 hash;
+    unsigned char digest[CVM_SHA256_SIZE];
+    cvm_session session;
+    cvm_device device = cvm_device();
+    cvm_port port = cvm_port();
+    static unsigned char buffer[CVM_MIN_MAX_FRAME];
+
+    device.buffer = buffer;
+    cvm_init(&session, &port, nullptr, &device, nullptr);
+    cvm_sha256_begin(&hash);
+    cvm_sha256_add(&hash, "abc", 3);
+    cvm_sha256_end(&hash, digest);
+    std::printf("%02x%02x %d", digest[0], digest[1], cvm_start(&session) == CVM_MISUSE);
+}
+"""
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    assert not done.returncode, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_consumer_finds_the_installed_package(tmp_path: Path) -> None:
+    build, prefix, consumer = tmp_path / "build", tmp_path / "prefix", tmp_path / "consumer"
+    run("cmake", "-S", C, "-B", build, f"-DCMAKE_INSTALL_PREFIX={prefix}")
+    run("cmake", "--build", build)
+    run("cmake", "--install", build)
+    assert "cvm-vend --host" in subprocess.run([prefix / "bin" / "cvm-vend"], capture_output=True, text=True).stderr
+    consumer.mkdir()
+    (consumer / "CMakeLists.txt").write_text(CONSUMER)
+    (consumer / "consumer.cpp").write_text(PROGRAM)
+    run("cmake", "-S", consumer, "-B", consumer / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+    run("cmake", "--build", consumer / "build")
+    assert run(consumer / "build" / "consumer") == "ba78 1"
+
+
+def test_the_package_names_every_source() -> None:
+    listed = (C / "CMakeLists.txt").read_text()
+    missing = [path.name for path in sorted((C / "src").glob("*.c")) if f"src/{path.name}" not in listed]
+    assert missing == []
