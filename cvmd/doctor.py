@@ -17,7 +17,7 @@ from cvmd.checks import Check
 from cvmd.config import Config, read_secret
 from cvmd.database import check_master_key, configured, database_checks
 from cvmd.errors import ConfigError, IssuerError, IssuerFault, SealError
-from cvmd.model import Account
+from cvmd.model import Account, Auth
 from cvmd.ports import Issuer, StoreDown, WrongSchema
 from cvmd.reconcile import pacer
 from cvmd.sealing import Sealer, load_master_key
@@ -97,9 +97,9 @@ def _beyond(config: Config, database: Database, product: str | None) -> Iterator
         yield f"account {account.name}", checks
     pause = pacer(config.reconcile.calls_per_s, threading.Event())
     look = _Look(aws_iot(config), Mapping(database), pause, closely=product is not None)
-    now_us = store.now_us()
+    now_us, sealer = store.now_us(), Sealer(load_master_key(config.secrets.master_key_path))
     for record in records:
-        checks = list(_rules(record, now_us))
+        checks = [*_rules(record, now_us), *_seal(record, sealer)]
         if record.product.account.id not in served:
             checks.append(Check("policies and things", None, "its account must be mended first"))
         elif record.devices:
@@ -185,6 +185,19 @@ def _rules(record: ProductRecord, now_us: int) -> Iterator[Check]:
     if not problems:
         source = f"auth {record.product.auth}, key source {record.product.key_source}, {record.devices} devices"
         yield Check("rules", True, source)
+
+
+def _seal(record: ProductRecord, sealer: Sealer) -> Iterator[Check]:
+    """Whether the rules that let devices in are those that somebody with the master key has set."""
+    if record.product.auth is Auth.TOKEN:  # each device has its own
+        return
+    try:
+        authentication.unseal_auth(record.product, record.access, sealer)
+    except SealError as error:
+        to_do = "find out who writes to the database, then say them again: `cvmd products set`"
+        yield Check("seal", False, str(error), to_do)
+    else:
+        yield Check("seal", True, f"what auth {record.product.auth} rests on is as it was set")
 
 
 class _Look:

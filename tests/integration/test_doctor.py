@@ -159,6 +159,11 @@ def no_thing(it: SetUp) -> None:
     it.stack.add_device("SN-9", "sensor", thing="thing-9", policy="fleet", aws=False)
 
 
+def rules_of_an_insider(it: SetUp) -> None:
+    it.stack.add_product("open", "--auth", "serial", "--key-source", "device-csr", "--window", "1h")
+    it.execute(f"UPDATE `{it.database}`.products SET window_until_us = window_until_us * 2 WHERE name = 'open'")
+
+
 def root_ca_gone(it: SetUp) -> None:
     it.configure(aws__root_ca=str(it.stack.directory / "gone.pem"))
 
@@ -190,6 +195,7 @@ def tls_expired(it: SetUp) -> None:
         (aws_unreachable, "account default", "endpoint", "EndpointConnectionError", "network"),
         (no_policy, "product sensor", "policies", "forgotten", "create them"),
         (no_thing, "product sensor", "things", "thing-9", "devices retry"),
+        (rules_of_an_insider, "product open", "seal", "not those that the operator has set", "cvmd products set"),
         (root_ca_gone, "configuration", "AWS settings", "cannot be used", "gone.pem"),
         (tls_of_another_key, "configuration", "TLS listener", "cannot begin", "tls.key_file"),
         (tls_expired, "configuration", "TLS listener", "good until", "renew it"),
