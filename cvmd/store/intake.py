@@ -80,7 +80,7 @@ _SERIALS = (
 def _there(count: int) -> Select[Any]:
     return (
         select(devices.c.serial, products.c.name, devices.c.thing, devices.c.policy, devices.c.sealed_token)
-        .join_from(devices, products, products.c.id == devices.c.product_id)
+        .outerjoin_from(devices, products, products.c.id == devices.c.product_id)  # outer: see due.py
         .where(devices.c.serial.in_([given(f"serial{n}") for n in range(count)]))
     )
 
@@ -89,7 +89,7 @@ def _there(count: int) -> Select[Any]:
 def _mapped(count: int) -> Select[Any]:
     return (
         select(products.c.account_id, devices.c.thing, devices.c.serial)
-        .join_from(devices, products, products.c.id == devices.c.product_id)
+        .outerjoin_from(devices, products, products.c.id == devices.c.product_id)  # outer: see due.py
         .where(devices.c.thing.in_([given(f"thing{n}") for n in range(count)]))
     )
 
