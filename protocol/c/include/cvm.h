@@ -32,8 +32,13 @@ extern "C" {
 #endif
 
 /* Of the suite of this build: what it adds to a body, and the smallest buffer. */
+#if CVM_SUITE == CVM_SUITE_NOISE
+#define CVM_OVERHEAD CVM_NOISE_OVERHEAD
+#define CVM_MIN_MAX_FRAME CVM_NOISE_MIN_MAX_FRAME
+#else
 #define CVM_OVERHEAD CVM_MAC_OVERHEAD
 #define CVM_MIN_MAX_FRAME CVM_MAC_MIN_MAX_FRAME
+#endif
 
 /* What to do now. */
 enum cvm_status {
@@ -104,18 +109,31 @@ struct cvm_port {
      * server forgets the key, goes out only if this returns 0. It may walk the objects by cvm_objects, hand them to a
      * modem's store, check the certificate against the device's own key; after a power cut it comes again. */
     int (*accept)(void *user, const uint8_t digest[CVM_DIGEST_SIZE]);
+#if CVM_SUITE == CVM_SUITE_NOISE
+    /* X25519 (RFC 7748): `result` of the secret and the point, or of the base point where `point` is null. Returns 0, or
+     * else: failed. */
+    int (*x25519)(void *user, uint8_t result[32], const uint8_t secret[32], const uint8_t *point);
+    /* ChaCha20-Poly1305 (RFC 8439), in place: encrypt `text` and write its tag; or check the tag, then decrypt. Returns
+     * 0, or else: failed, or the tag is wrong. */
+    int (*seal)(void *user, const uint8_t key[32], const uint8_t nonce[12], const uint8_t *ad, size_t ad_size,
+                uint8_t *text, size_t size, uint8_t tag[16]);
+    int (*open)(void *user, const uint8_t key[32], const uint8_t nonce[12], const uint8_t *ad, size_t ad_size,
+                uint8_t *text, size_t size, const uint8_t tag[16]);
+#endif
 };
 
 /* Who this device is, what it wants, what it has. It must stay while the session is used. */
 struct cvm_device {
     const char *serial; /* serial_size bytes of A-Z a-z 0-9 : _ . - */
     const uint8_t *token; /* token_size raw bytes, 16 to 64; none under auth `serial` */
-    uint8_t *buffer; /* for frames; buffer_size is the max_frame of HELLO, from CVM_MIN_MAX_FRAME up */
+    uint8_t *buffer; /* for frames: buffer_size bytes, at least max_frame. Suite noise makes each request in it, so
+                        there it is also at least CVM_NOISE_BUFFER and the size of a CSR */
     const uint8_t *have; /* null, or the digest of a certificate in use (not of the record's): 32 bytes */
     uint16_t buffer_size;
+    uint16_t max_frame; /* the largest frame that the line's buffers can take, from CVM_MIN_MAX_FRAME up */
     uint16_t want; /* bit n, 1 << CVM_KIND_..., for each object that is wanted */
     uint16_t limit; /* bytes of the bundle a request: CVM_TO_THE_END (push), or what the line's buffers hold (pull):
-                       CVM_PULL_LIMIT(buffer_size) for one frame at a time */
+                       CVM_PULL_LIMIT(max_frame) for one frame at a time */
     uint16_t room; /* bytes of flash for the bundle */
     uint16_t max_wait_s; /* how long it would queue, in seconds; 60 is good */
     uint8_t serial_size;
@@ -129,6 +147,9 @@ struct cvm_device {
     uint16_t csr_size;
 #endif
 };
+
+/* Suite noise: PROOF with HAVE, without a CSR. */
+#define CVM_NOISE_BUFFER (CVM_HEADER_SIZE + CVM_NOISE_FIRST_OVERHEAD + 5u + CVM_DIGEST_SIZE)
 
 /* The bytes of the bundle that one DATA frame of this size holds. */
 #define CVM_PULL_LIMIT(max_frame) ((uint16_t)((max_frame) - CVM_HEADER_SIZE - CVM_OVERHEAD - 2u))

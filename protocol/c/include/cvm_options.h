@@ -10,7 +10,8 @@
 #include CVM_OPTIONS_FILE
 #endif
 
-/* One suite a build: there is no fallback (SPEC.md, 6.1). */
+/* One suite a build: there is no fallback (SPEC.md, 6.1). CVM_SUITE_NOISE takes X25519 and ChaCha20-Poly1305 from the
+ * port. */
 #ifndef CVM_SUITE
 #define CVM_SUITE CVM_SUITE_MAC
 #endif

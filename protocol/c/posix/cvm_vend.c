@@ -226,7 +226,8 @@ int main(int count, char **words)
     }
     device.token = token;
     device.buffer = buffer;
-    device.buffer_size = (uint16_t)options.max_frame;
+    device.buffer_size = sizeof buffer;
+    device.max_frame = (uint16_t)options.max_frame;
     device.want = wanted(&options);
     device.limit = (uint16_t)options.limit;
     device.room = CVM_MAX_BUNDLE;

@@ -23,6 +23,7 @@ enum {
     CVM_STREAMING = 2, /* MANIFEST has come */
     CVM_OWN_HAVE = 4,  /* PROOF names the record's certificate */
     CVM_PROGRESS = 8,  /* the flash has more than before */
+    CVM_SEALED = 32,   /* the request lies in the buffer (suite noise) */
     CVM_CHECKED = 16   /* what was read back is the bundle of bundle_id */
 };
 
@@ -41,13 +42,23 @@ void cvm_expand(const uint8_t prk[32], const char *label, size_t label_size, con
 bool cvm_differ(const uint8_t *one, const uint8_t *other, size_t size); /* in constant time */
 void cvm_wipe(void *secret, size_t size);
 
-/* cvm_mac.c: the suite. */
-void cvm_keys(struct cvm_session *session, const uint8_t transcript[32]);
-bool cvm_open(struct cvm_session *session, uint8_t *frame, size_t size); /* whole frame, its size checked against its length */
+/* The suite of this build: cvm_mac.c or cvm_noise.c. */
+void cvm_keys(struct cvm_session *session, const uint8_t *challenge); /* CHALLENGE, whole */
+/* A whole frame, its size checked against its length. Returns its body, of `size` less CVM_HEADER_SIZE and what the
+ * suite adds; null: it does not open. */
+uint8_t *cvm_open(struct cvm_session *session, uint8_t *frame, size_t *size);
+#if CVM_SUITE == CVM_SUITE_NOISE
+/* Makes the frame of `size` bytes, type and body, that lie in the buffer where the suite wants them (cvm_text). Returns its size; 0:
+ * the port failed. */
+uint8_t *cvm_text(const struct cvm_session *session);
+size_t cvm_seal(struct cvm_session *session, size_t size);
+#endif
 
 /* cvm_send.c */
 enum cvm_status cvm_begin(struct cvm_session *session, unsigned request);
-void cvm_transcript(const struct cvm_session *session, const uint8_t *challenge, uint8_t transcript[32]);
+/* SHA-256 of `first` (size bytes), HELLO and CHALLENGE. */
+void cvm_transcript(const struct cvm_session *session, const uint8_t *first, size_t size, const uint8_t *challenge,
+                    uint8_t transcript[32]);
 enum cvm_status cvm_send(struct cvm_session *session);
 
 /* cvm_receive.c */

@@ -48,7 +48,6 @@ enum cvm_status cvm_hunt(struct cvm_session *session)
     const bool found = session->in_buffer >= WINDOW;
     const size_t want = found ? (size_t)HEAD + buffer[1] : (size_t)WINDOW;
     const enum cvm_status status = fill(session, want);
-    uint8_t transcript[CVM_SHA256_SIZE];
 
     if (status != CVM_CALL_AGAIN || session->in_buffer < want) {
         return status;
@@ -69,8 +68,7 @@ enum cvm_status cvm_hunt(struct cvm_session *session)
     if (cvm_get16(buffer + HEAD + 32) != 0) { /* reserved flags */
         return cvm_end(session, CVM_PEER);
     }
-    cvm_transcript(session, buffer, transcript);
-    cvm_keys(session, transcript);
+    cvm_keys(session, buffer);
     session->at = 0;
     return cvm_begin(session, CVM_TYPE_PROOF);
 }
@@ -82,7 +80,7 @@ static bool is_expected(const struct cvm_session *session, unsigned type, unsign
         return session->opened_frames == 0 && length == CVM_LONGEST_CLEAR_REFUSE;
     }
     return type >= CVM_TYPE_WAIT && type <= CVM_TYPE_DONE && length >= CVM_OVERHEAD &&
-           length <= (unsigned)session->device->buffer_size - HEAD;
+           length <= (unsigned)session->device->max_frame - HEAD;
 }
 
 enum cvm_status cvm_receive(struct cvm_session *session)
@@ -90,6 +88,7 @@ enum cvm_status cvm_receive(struct cvm_session *session)
     uint8_t *buffer = session->device->buffer;
     size_t length = session->in_buffer < HEAD ? 0 : cvm_get16(buffer);
     const enum cvm_status status = fill(session, HEAD + length);
+    const uint8_t *body;
 
     if (status != CVM_CALL_AGAIN || session->in_buffer < HEAD) {
         return status;
@@ -107,6 +106,7 @@ enum cvm_status cvm_receive(struct cvm_session *session)
                    ? cvm_refused(session, buffer + WINDOW, false)
                    : cvm_end(session, CVM_PEER);
     }
-    return cvm_open(session, buffer, HEAD + length) ? cvm_answered(session, buffer[2], buffer + HEAD, length - CVM_OVERHEAD)
-                                                    : cvm_end(session, CVM_PEER);
+    length += HEAD;
+    body = cvm_open(session, buffer, &length);
+    return body != NULL ? cvm_answered(session, buffer[2], body, length) : cvm_end(session, CVM_PEER);
 }

@@ -28,7 +28,18 @@ static bool is_right(const struct cvm_device *device)
         return false;
     }
 #endif
-    return device->buffer_size >= CVM_MIN_MAX_FRAME && device->buffer_size <= CVM_MAX_MAX_FRAME &&
+#if CVM_SUITE == CVM_SUITE_NOISE
+    unsigned least = CVM_NOISE_BUFFER;
+
+#if CVM_CSR
+    least += device->csr_size;
+#endif
+    if (device->buffer_size < least) {
+        return false;
+    }
+#endif
+    return device->max_frame >= CVM_MIN_MAX_FRAME && device->max_frame <= CVM_MAX_MAX_FRAME &&
+           device->buffer_size >= device->max_frame &&
            device->serial_size - 1u < CVM_MAX_SERIAL && device->token_size <= CVM_MAX_TOKEN && device->limit != 0 &&
            (device->want & (1u << CVM_KIND_CERTIFICATE)) != 0;
 }

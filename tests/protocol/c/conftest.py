@@ -23,6 +23,14 @@ def driver(request: pytest.FixtureRequest, programs: dict[str, Path]) -> Iterato
 
 
 @pytest.fixture
+def noise(programs: dict[str, Path]) -> Iterator[Driver]:
+    """A process of the build for suite noise, with the primitives of mbedTLS."""
+    driver = Driver(programs["noise"], plain=False)
+    yield driver
+    assert driver.close() == 0
+
+
+@pytest.fixture
 def optioned(programs: dict[str, Path]) -> Iterator[Driver]:
     """A process of the build with all options on."""
     driver = Driver(programs["options"], plain=False)

@@ -132,7 +132,80 @@ static int on_object(void *user, unsigned kind, uint16_t offset, const uint8_t *
     return reply();
 }
 
-static const struct cvm_port port = {on_send, on_receive, on_now, on_random, on_store, on_load, on_remember, on_accept};
+#if CVM_SUITE == CVM_SUITE_NOISE
+#include <mbedtls/chachapoly.h>
+#include <mbedtls/ecp.h>
+
+static int no_entropy(void *user, unsigned char *bytes, size_t size)
+{
+    (void)user;
+    memset(bytes, 1, size); /* it blinds the multiplication, and changes no result */
+    return 0;
+}
+
+static int on_x25519(void *user, uint8_t result[32], const uint8_t secret[32], const uint8_t *point)
+{
+    mbedtls_ecp_group group;
+    mbedtls_ecp_point in, out;
+    mbedtls_mpi scalar;
+    uint8_t clamped[32];
+    int failed;
+
+    (void)user;
+    memcpy(clamped, secret, 32);
+    clamped[0] &= 248;
+    clamped[31] = (uint8_t)((clamped[31] & 127) | 64);
+    mbedtls_ecp_group_init(&group);
+    mbedtls_ecp_point_init(&in);
+    mbedtls_ecp_point_init(&out);
+    mbedtls_mpi_init(&scalar);
+    failed = mbedtls_ecp_group_load(&group, MBEDTLS_ECP_DP_CURVE25519) != 0 ||
+             mbedtls_mpi_read_binary_le(&scalar, clamped, 32) != 0 ||
+             (point != NULL && mbedtls_ecp_point_read_binary(&group, &in, point, 32) != 0) ||
+             mbedtls_ecp_mul(&group, &out, &scalar, point != NULL ? &in : &group.G, no_entropy, NULL) != 0 ||
+             mbedtls_mpi_write_binary_le(&out.X, result, 32) != 0;
+    mbedtls_mpi_free(&scalar);
+    mbedtls_ecp_point_free(&in);
+    mbedtls_ecp_point_free(&out);
+    mbedtls_ecp_group_free(&group);
+    return failed;
+}
+
+static int on_seal(void *user, const uint8_t key[32], const uint8_t nonce[12], const uint8_t *ad, size_t ad_size,
+                   uint8_t *text, size_t size, uint8_t tag[16])
+{
+    mbedtls_chachapoly_context context;
+    int failed;
+
+    (void)user;
+    mbedtls_chachapoly_init(&context);
+    failed = mbedtls_chachapoly_setkey(&context, key) != 0 ||
+             mbedtls_chachapoly_encrypt_and_tag(&context, size, nonce, ad, ad_size, text, text, tag) != 0;
+    mbedtls_chachapoly_free(&context);
+    return failed;
+}
+
+static int on_open(void *user, const uint8_t key[32], const uint8_t nonce[12], const uint8_t *ad, size_t ad_size,
+                   uint8_t *text, size_t size, const uint8_t tag[16])
+{
+    mbedtls_chachapoly_context context;
+    int failed;
+
+    (void)user;
+    mbedtls_chachapoly_init(&context);
+    failed = mbedtls_chachapoly_setkey(&context, key) != 0 ||
+             mbedtls_chachapoly_auth_decrypt(&context, size, nonce, ad, ad_size, tag, text, text) != 0;
+    mbedtls_chachapoly_free(&context);
+    return failed;
+}
+#endif
+
+static const struct cvm_port port = {
+    on_send,     on_receive, on_now,  on_random, on_store, on_load, on_remember, on_accept,
+#if CVM_SUITE == CVM_SUITE_NOISE
+    on_x25519, on_seal, on_open,
+#endif
+};
 
 static struct cvm_session session;
 static struct cvm_device device;
@@ -150,12 +223,18 @@ static unsigned number(char **rest)
 /* init SERIAL TOKEN BUFFER_SIZE WANT LIMIT ROOM MAX_WAIT_S HAVE RENEW RECORD [BOOT CSR] */
 static void on_init(char **rest)
 {
+    unsigned boot;
+
     free(device.buffer);
     device.serial_size = (uint8_t)from_hex(strtok_r(NULL, " ", rest), (uint8_t *)serial);
     device.serial = serial;
     device.token_size = (uint8_t)from_hex(strtok_r(NULL, " ", rest), token);
     device.token = token;
     device.buffer_size = (uint16_t)number(rest);
+    device.max_frame = device.buffer_size;
+#if CVM_SUITE == CVM_SUITE_NOISE
+    device.buffer_size = (uint16_t)(device.max_frame < CVM_NOISE_BUFFER ? CVM_NOISE_BUFFER : device.max_frame);
+#endif
     device.buffer = malloc(device.buffer_size); /* of its very size, so that a byte too many is seen */
     device.want = (uint16_t)number(rest);
     device.limit = (uint16_t)number(rest);
@@ -165,13 +244,15 @@ static void on_init(char **rest)
     device.renew = number(rest) != 0;
     cvm_init(&session, &port, NULL, &device,
              from_hex(strtok_r(NULL, " ", rest), record) == CVM_RECORD_SIZE ? record : NULL);
+    boot = number(rest);
 #if CVM_NONCE_COUNTERS
-    device.boot = number(rest);
+    device.boot = boot;
 #endif
 #if CVM_CSR
     device.csr = csr;
     device.csr_size = (uint16_t)from_hex(strtok_r(NULL, " ", rest), csr);
 #endif
+    (void)boot;
     printf("end\n");
 }
 
@@ -241,7 +322,7 @@ static void obey(const char *command, char **rest)
     } else if (strcmp(command, "open") == 0) { /* KEY FRAME COUNTER */
         memcpy(session.server_key, first, sizeof session.server_key);
         session.opened_frames = number(rest);
-        printf("end %d\n", cvm_open(&session, second, more));
+        printf("end %d\n", cvm_open(&session, second, &more) != NULL);
     } else if (strcmp(command, "record") == 0) {
         printf("end %u\n", cvm_record_state(first));
     } else if (strcmp(command, "newer") == 0) {

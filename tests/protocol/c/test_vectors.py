@@ -105,26 +105,12 @@ def test_hunting(driver: Driver, vector: dict[str, Any]) -> None:
         assert device.said[hello + 2] == MessageType.PROOF
 
 
-def _example(vector: dict[str, Any]) -> Example:
-    return Example(**vector["in"] | {"suite": Suite(vector["in"]["suite"]), "pulled": bool(vector["in"]["pulled"])})
-
-
-@pytest.mark.parametrize(
-    "vector", [each for each in of("session", "device") if each["in"]["suite"] == 0], ids=lambda vector: vector["id"]
-)
-def test_a_session_is_said_byte_for_byte(driver: Driver, vector: dict[str, Any]) -> None:
-    example = _example(vector)
-    settings = Settings(
-        example.serial, example.token, example.max_frame, limit=example.limit, max_wait_s=example.max_wait_s
-    )
-    device = CDevice(driver, settings, Flash())
-    device.nonce = example.nonce_c
-    steps = [(step[0], bytes.fromhex(step[1:])) for step in vector["steps"]]
-    script = iter(steps)
+def scripted(vector: dict[str, Any]) -> Callable[[bytes], bytes]:
+    """The vector's server: its next frames, as soon as all that comes before them was said."""
+    script = iter([(step[0], bytes.fromhex(step[1:])) for step in vector["steps"]])
     to_say, heard = b"", b""
 
     def talk(said: bytes) -> bytes:
-        """The server's next frames, as soon as all that comes before them was said."""
         nonlocal to_say, heard
         heard += said
         answer = b""
@@ -135,8 +121,25 @@ def test_a_session_is_said_byte_for_byte(driver: Driver, vector: dict[str, Any])
                 answer += step[1]
         return answer
 
-    result = device.run(talk)
-    assert device.said == b"".join(frame for sender, frame in steps if sender == ">")
+    return talk
+
+
+def example_of(vector: dict[str, Any]) -> Example:
+    return Example(**vector["in"] | {"suite": Suite(vector["in"]["suite"]), "pulled": bool(vector["in"]["pulled"])})
+
+
+@pytest.mark.parametrize(
+    "vector", [each for each in of("session", "device") if each["in"]["suite"] == 0], ids=lambda vector: vector["id"]
+)
+def test_a_session_is_said_byte_for_byte(driver: Driver, vector: dict[str, Any]) -> None:
+    example = example_of(vector)
+    settings = Settings(
+        example.serial, example.token, example.max_frame, limit=example.limit, max_wait_s=example.max_wait_s
+    )
+    device = CDevice(driver, settings, Flash())
+    device.nonce = example.nonce_c
+    result = device.run(scripted(vector))
+    assert device.said == b"".join(bytes.fromhex(step[1:]) for step in vector["steps"] if step[0] == ">")
     if vector["op"] == "session":
         assert (result.end, result.time) == (End.ACTIVE, example.time)
     elif "error" in vector:

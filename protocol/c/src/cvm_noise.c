@@ -1,0 +1,162 @@
+/* Suite noise (SPEC.md, 5.3 and 6.3): Noise_NNpsk0_25519_ChaChaPoly_SHA256 as its initiator, revision 34.
+ *
+ * Until the first answer has opened, device_key holds h, server_key holds ck, and u.digest, which HAVE has no more use
+ * for then, the ephemeral secret. */
+#include "cvm_internal.h"
+
+#if CVM_SUITE == CVM_SUITE_NOISE
+
+enum { KEY = 32 };
+
+static uint8_t *h(struct cvm_session *session)
+{
+    return session->device_key;
+}
+
+static void mix_hash(struct cvm_session *session, const uint8_t *bytes, size_t size)
+{
+    struct cvm_sha256 hash;
+
+    cvm_sha256_begin(&hash);
+    cvm_sha256_add(&hash, h(session), KEY);
+    cvm_sha256_add(&hash, bytes, size);
+    cvm_sha256_end(&hash, h(session));
+}
+
+/* Noise's HKDF with two outputs, into `one` and `two`. `from` may be one of them. */
+static void derive(const uint8_t *from, const uint8_t *material, size_t size, uint8_t *one, uint8_t *two)
+{
+    static const uint8_t number[2] = {1, 2};
+    struct cvm_sha256 hash;
+    uint8_t key[KEY];
+
+    cvm_hmac_begin(&hash, from, KEY);
+    cvm_sha256_add(&hash, material, size);
+    cvm_hmac_end(&hash, from, KEY, key);
+    cvm_hmac_begin(&hash, key, KEY);
+    cvm_sha256_add(&hash, number, 1);
+    cvm_hmac_end(&hash, key, KEY, one);
+    cvm_hmac_begin(&hash, key, KEY);
+    cvm_sha256_add(&hash, one, KEY);
+    cvm_sha256_add(&hash, number + 1, 1);
+    cvm_hmac_end(&hash, key, KEY, two);
+    cvm_wipe(key, sizeof key);
+}
+
+static void mix_key(struct cvm_session *session, const uint8_t material[KEY], uint8_t key[KEY])
+{
+    derive(session->server_key, material, KEY, session->server_key, key);
+}
+
+void cvm_keys(struct cvm_session *session, const uint8_t *challenge)
+{
+    static const char name[] = "Noise_NNpsk0_25519_ChaChaPoly_SHA256";
+    const struct cvm_device *device = session->device;
+    struct cvm_sha256 hash;
+    uint8_t psk[KEY], mixed[KEY];
+
+    cvm_transcript(session, NULL, 0, challenge, mixed);
+    cvm_extract(device->token, device->token_size, h(session));
+    cvm_expand(h(session), "cvm1 noise psk", 14, mixed, KEY, psk);
+    cvm_sha256_begin(&hash);
+    cvm_sha256_add(&hash, name, sizeof name - 1);
+    cvm_sha256_end(&hash, session->server_key);
+    cvm_transcript(session, session->server_key, KEY, challenge, h(session));
+
+    /* MixKeyAndHash(psk): HKDF with three outputs. The last one, a key, is replaced before it is used: not made. */
+    derive(session->server_key, psk, KEY, session->server_key, mixed);
+    mix_hash(session, mixed, KEY);
+    cvm_wipe(psk, sizeof psk);
+    cvm_wipe(mixed, sizeof mixed);
+}
+
+static void count_in(uint8_t nonce[12], uint32_t count)
+{
+    unsigned i;
+
+    memset(nonce, 0, 12);
+    for (i = 0; i < 4; i++) {
+        nonce[4 + i] = (uint8_t)(count >> (8 * i));
+    }
+}
+
+uint8_t *cvm_text(const struct cvm_session *session)
+{
+    return session->device->buffer + CVM_HEADER_SIZE + (session->sent_frames == 0 ? CVM_EPHEMERAL_SIZE : 0u);
+}
+
+size_t cvm_seal(struct cvm_session *session, size_t size)
+{
+    const struct cvm_port *port = session->port;
+    const bool first = session->sent_frames == 0;
+    uint8_t *frame = session->device->buffer, *text = cvm_text(session), *ephemeral = frame + CVM_HEADER_SIZE;
+    uint8_t nonce[12], key[KEY];
+    int failed = 0;
+
+    count_in(nonce, first ? 0 : session->sent_frames - 1);
+    if (first) {
+        failed = port->random(session->user, session->u.digest, KEY) != 0 ||
+                 port->x25519(session->user, ephemeral, session->u.digest, NULL) != 0;
+        mix_hash(session, ephemeral, KEY);
+        mix_key(session, ephemeral, key);
+    } else {
+        memcpy(key, session->device_key, KEY);
+    }
+    failed |= port->seal(session->user, key, nonce, h(session), first ? (size_t)KEY : 0, text, size, text + size);
+    cvm_wipe(key, sizeof key);
+    size += CVM_TAG_SIZE;
+    if (first) {
+        mix_hash(session, text, size);
+    }
+    size += (size_t)(text - frame);
+    cvm_put16(frame, (unsigned)(size - CVM_HEADER_SIZE));
+    frame[2] = session->request;
+    return failed != 0 ? 0 : size;
+}
+
+/* Message 2: e, ee. Its payload is opened under `key`, then both directions have keys of their own. */
+static bool read_ephemeral(struct cvm_session *session, const uint8_t *ephemeral, uint8_t key[KEY])
+{
+    static const uint8_t zeros[KEY];
+    uint8_t shared[KEY];
+    bool good;
+
+    mix_hash(session, ephemeral, KEY);
+    mix_key(session, ephemeral, key);
+    good = session->port->x25519(session->user, shared, session->u.digest, ephemeral) == 0 &&
+           cvm_differ(shared, zeros, KEY); /* zeros: a point of low order */
+    mix_key(session, shared, key);
+    cvm_wipe(shared, sizeof shared);
+    cvm_wipe(session->u.digest, KEY);
+    return good;
+}
+
+uint8_t *cvm_open(struct cvm_session *session, uint8_t *frame, size_t *size)
+{
+    const bool first = session->opened_frames == 0;
+    uint8_t *text = frame + CVM_HEADER_SIZE, nonce[12], key[KEY];
+    bool good = *size >= CVM_HEADER_SIZE + (first ? CVM_NOISE_FIRST_OVERHEAD : CVM_NOISE_OVERHEAD);
+
+    if (!good) {
+        return NULL;
+    }
+    count_in(nonce, first ? 0 : session->opened_frames - 1);
+    session->opened_frames++;
+    if (first) {
+        good = read_ephemeral(session, text, key);
+        text += CVM_EPHEMERAL_SIZE;
+    } else {
+        memcpy(key, session->server_key, KEY);
+    }
+    *size -= (size_t)(text - frame) + CVM_TAG_SIZE;
+    good = good && session->port->open(session->user, key, nonce, h(session), first ? (size_t)KEY : 0, text, *size,
+                                       text + *size) == 0;
+    cvm_wipe(key, sizeof key);
+    if (first) {
+        derive(session->server_key, NULL, 0, session->device_key, session->server_key);
+    }
+    *size -= 1;
+    return good && text[0] == frame[2] ? text + 1 : NULL;
+}
+
+#endif
