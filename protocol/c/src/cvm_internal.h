@@ -48,8 +48,8 @@ void cvm_keys(struct cvm_session *session, const uint8_t *challenge); /* CHALLEN
  * suite adds; null: it does not open. */
 uint8_t *cvm_open(struct cvm_session *session, uint8_t *frame, size_t *size);
 #if CVM_SUITE == CVM_SUITE_NOISE
-/* Makes the frame of `size` bytes, type and body, that lie in the buffer where the suite wants them (cvm_text). Returns its size; 0:
- * the port failed. */
+/* Makes the frame of `size` bytes, type and body, that lie in the buffer where the suite wants them
+ * (cvm_text). Returns its size; 0: the port failed. */
 uint8_t *cvm_text(const struct cvm_session *session);
 size_t cvm_seal(struct cvm_session *session, size_t size);
 #endif

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cvm_extras.h"
 #include "cvm_internal.h"
 
 enum { LONGEST = 300000 };
@@ -217,7 +218,9 @@ static uint8_t csr[CVM_MAX_CSR];
 
 static unsigned number(char **rest)
 {
-    return (unsigned)strtoul(strtok_r(NULL, " ", rest), NULL, 10);
+    const char *word = strtok_r(NULL, " ", rest);
+
+    return word != NULL ? (unsigned)strtoul(word, NULL, 10) : 0;
 }
 
 /* init SERIAL TOKEN BUFFER_SIZE WANT LIMIT ROOM MAX_WAIT_S HAVE RENEW RECORD [BOOT CSR] */
@@ -279,6 +282,50 @@ static void answer(const uint8_t *bytes, size_t size)
     putchar('\n');
 }
 
+static int on_sign(void *user, const uint8_t digest[32], uint8_t signature[64])
+{
+    (void)user;
+    printf("sign ");
+    print_hex(digest, 32);
+    return reply_bytes(signature, 64);
+}
+
+static int on_text(void *user, const char *text, size_t size)
+{
+    (void)user;
+    printf("text ");
+    print_hex((const uint8_t *)text, size);
+    return reply();
+}
+
+/* pem LABEL BYTES PART, csr SERIAL POINT, units UNIT BYTES PART [CUT] */
+static void on_extra(const char *command, size_t size, size_t more, char **rest)
+{
+    struct cvm_pem pem = {on_text, NULL, (const char *)first, {0}, 0, 0};
+    struct cvm_units units = {on_store, NULL, 0, first[0], 0, {0}};
+    uint8_t csr_made[CVM_LARGEST_CSR];
+    const size_t part = number(rest);
+    struct cvm_record is;
+    size_t at, step;
+    int failed = 0;
+
+    if (strcmp(command, "csr") == 0) {
+        answer(csr_made, cvm_csr((const char *)first, size, second, on_sign, NULL, csr_made));
+        return;
+    }
+    first[size] = 0;
+    failed = strcmp(command, "pem") == 0 ? cvm_pem_begin(&pem) : 0;
+    for (at = 0; at < more; at += step) {
+        step = more - at < part ? more - at : part;
+        failed |= strcmp(command, "pem") == 0 ? cvm_pem_add(&pem, second + at, step)
+                                              : cvm_units_store(&units, (uint16_t)at, second + at, step);
+    }
+    memset(&is, 0, sizeof is);
+    is.total = is.stored = (uint16_t)more;
+    failed |= strcmp(command, "pem") == 0 ? cvm_pem_end(&pem) : cvm_units_remember(&units, (const uint8_t *)&is);
+    printf("end %d\n", failed);
+}
+
 static void obey(const char *command, char **rest)
 {
     struct cvm_sha256 hash;
@@ -333,6 +380,8 @@ static void obey(const char *command, char **rest)
 
         printf("end %d\n", cvm_objects(&port, NULL, first, scratch, more, on_object));
         free(scratch);
+    } else if (strcmp(command, "pem") == 0 || strcmp(command, "csr") == 0 || strcmp(command, "units") == 0) {
+        on_extra(command, size, more, rest);
     } else {
         printf("end ?\n");
     }
