@@ -1,5 +1,7 @@
-"""The library as a CMake package: installed, then found and used by a project of its own, in C++."""
+"""The library as a CMake package, installed, then found and used by a project of its own; other manifests as files."""
 
+import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -58,3 +60,25 @@ def test_the_package_names_every_source() -> None:
     listed = (C / "CMakeLists.txt").read_text()
     missing = [path.name for path in sorted((C / "src").glob("*.c")) if f"src/{path.name}" not in listed]
     assert missing == []
+
+
+def test_the_manifests_agree() -> None:
+    """One version, one licence, and no path that is not there."""
+    library = json.loads((C / "library.json").read_text())
+    component, cmake = (C / "idf_component.yml").read_text(), (C / "CMakeLists.txt").read_text()
+    versions = [re.search(pattern, text) for pattern, text in (
+        (r'^version: "(.+)"$', component.splitlines()[0]),
+        (r"project\(cvm VERSION (\S+)", cmake),
+    )]  # fmt: skip
+    assert [each and each[1] for each in versions] == [library["version"]] * 2
+    assert library["license"] in component
+    assert all((C / "include" / header).is_file() for header in library["headers"])
+    assert all((C / path).is_dir() for path in library["build"].values())
+    module = (C / "zephyr" / "module.yml").read_text()
+    assert all((C / path).exists() for path in re.findall(r"(?:cmake|kconfig): (\S+)", module))
+
+
+def test_every_option_of_zephyr_is_one_of_the_library() -> None:
+    options = (C / "include" / "cvm_options.h").read_text()
+    for name in re.findall(r">:(CVM_\w+)=1>", (C / "zephyr" / "CMakeLists.txt").read_text()):
+        assert f"#ifndef {name}\n" in options
