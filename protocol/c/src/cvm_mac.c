@@ -6,7 +6,8 @@
 void cvm_keys(struct cvm_session *session, const uint8_t *challenge)
 {
     const struct cvm_device *device = session->device;
-    uint8_t prk[CVM_SHA256_SIZE], transcript[CVM_SHA256_SIZE];
+    uint8_t *transcript = session->server_key; /* until the last line, which reads it before it writes there */
+    uint8_t prk[CVM_SHA256_SIZE];
 
     cvm_transcript(session, NULL, 0, challenge, transcript);
     cvm_extract(device->token, device->token_size, prk);
