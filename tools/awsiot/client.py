@@ -56,6 +56,10 @@ class Control:
         """Judge every call from now on by this IAM policy; None: allow all."""
         self._json("POST", "iam", document)
 
+    def end_sessions(self) -> None:
+        """The credentials that AssumeRole has lent until now have expired."""
+        self._json("DELETE", "sessions")
+
     def ca_pem(self) -> bytes:
         return self._call("GET", "ca.pem", None)
 

@@ -70,6 +70,11 @@ def _allow(standin: "StandIn", document: object) -> object:
     return {}
 
 
+def _end_sessions(standin: "StandIn", _: object) -> object:
+    standin.end_sessions()
+    return {}
+
+
 def _list_of(kind: type, value: object) -> list[Any]:
     if not isinstance(value, list) or not all(isinstance(each, kind) for each in value):
         raise ValueError(f"the body must be a JSON list, each entry a {kind.__name__}")
@@ -85,4 +90,5 @@ _ACTIONS: dict[tuple[str, str], Callable[["StandIn", object], object]] = {
     ("POST", "faults"): _add_faults,
     ("DELETE", "faults"): _clear_faults,
     ("POST", "iam"): _allow,
+    ("DELETE", "sessions"): _end_sessions,
 }

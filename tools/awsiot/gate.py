@@ -4,7 +4,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from tools.awsiot.errors import refusal
@@ -53,6 +53,10 @@ class Gate:
         )
         self._lent[lent.access_key] = lent
         return lent
+
+    def end_sessions(self) -> None:
+        """What it has lent until now has expired."""
+        self._lent = {key: replace(lent, expires_at=0.0) for key, lent in self._lent.items()}
 
     def admit(self, authorization: str, token: str, stamp: str = "") -> str:
         """The ARN of who asks; `stamp` is X-Amz-Date. Raises the refusal that AWS gives, with status 403."""

@@ -86,6 +86,10 @@ class StandIn:
         """Judge every call from now on by this IAM policy; None: allow all. Raises ValueError."""
         self._iam = Iam(document, self._names)
 
+    def end_sessions(self) -> None:
+        """The credentials that AssumeRole has lent until now have expired, whatever it said."""
+        self._gate.end_sessions()
+
     def _clock(self) -> float:
         return time.time() + self._settings.clock_s
 

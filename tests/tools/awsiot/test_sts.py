@@ -117,3 +117,17 @@ def test_sts_refuses_in_its_own_form(standin: Control) -> None:
     assert code_of(sts.get_session_token) == ("NotImplemented", 501)
     standin.fault("AssumeRole", "throttle")
     assert code_of(lambda: sts.assume_role(RoleArn=ROLE, RoleSessionName="cvmd")) == ("ThrottlingException", 400)
+
+
+def test_sessions_end_when_they_are_told_to() -> None:
+    with run_in_thread(Settings(ca_key="ec")) as standin:
+        sts = client_of("sts", standin.url)
+        lent = sts.assume_role(RoleArn=ROLE, RoleSessionName="cvmd")["Credentials"]
+        key, secret, token = lent["AccessKeyId"], lent["SecretAccessKey"], lent["SessionToken"]
+        iot = client_of("iot", standin.url, key, secret, token)
+        assert iot.describe_endpoint()["endpointAddress"]
+        standin.end_sessions()
+        assert code_of(iot.describe_endpoint) == ("ExpiredTokenException", 403)
+        again = sts.assume_role(RoleArn=ROLE, RoleSessionName="cvmd")["Credentials"]
+        key, secret, token = again["AccessKeyId"], again["SecretAccessKey"], again["SessionToken"]
+        assert client_of("iot", standin.url, key, secret, token).describe_endpoint()["endpointAddress"]
