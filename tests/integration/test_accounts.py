@@ -261,7 +261,7 @@ def test_the_daemon_says_which_permission_lacks_and_goes_on_once_it_is_there(mak
 def is_settled(device: Device, ended: list[Outcome]) -> bool:
     """Whether the device, which asks once more, is told the end of it and not to come back; that is put down."""
     outcome = vended([device])[0]
-    if not isinstance(outcome, Done) and not (isinstance(outcome, Refused) and outcome.status is Status.MAPPING):
+    if not isinstance(outcome, Done) and not (isinstance(outcome, Refused) and outcome.status == Status.MAPPING):
         return False
     ended.append(outcome)
     return True
