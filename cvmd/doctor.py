@@ -70,13 +70,13 @@ def examine(config: Config, *, config_only: bool, product: str | None) -> Iterat
 
 def _sealed(config: Config, database: Database) -> Check:
     """Whether what is sealed in the database can be read."""
-    name = "master key"
+    name, sealer = "master key", _sealer(config)
+    if sealer is None:
+        return Check(name, None, "it cannot be read")
     try:
-        check_master_key(AdminStore(database), Sealer(load_master_key(config.secrets.master_key_path)))
+        check_master_key(AdminStore(database), sealer)
     except SealError as error:
         return Check(name, False, "is not the one of this database", str(error))
-    except ConfigError:
-        return Check(name, None, "it cannot be read")
     except (StoreDown, WrongSchema):
         return Check(name, None, "the database cannot be asked")
     return Check(name, True, "is the one that this database was set up with")
@@ -97,7 +97,7 @@ def _beyond(config: Config, database: Database, product: str | None) -> Iterator
         yield f"account {account.name}", checks
     pause = pacer(config.reconcile.calls_per_s, threading.Event())
     look = _Look(aws_iot(config), Mapping(database), pause, closely=product is not None)
-    now_us, sealer = store.now_us(), Sealer(load_master_key(config.secrets.master_key_path))
+    now_us, sealer = store.now_us(), _sealer(config)
     for record in records:
         checks = [*_rules(record, now_us), *_seal(record, sealer)]
         if record.product.account.id not in served:
@@ -187,9 +187,20 @@ def _rules(record: ProductRecord, now_us: int) -> Iterator[Check]:
         yield Check("rules", True, source)
 
 
-def _seal(record: ProductRecord, sealer: Sealer) -> Iterator[Check]:
+def _sealer(config: Config) -> Sealer | None:
+    """None: the master key cannot be read, which is among the files' checks."""
+    try:
+        return Sealer(load_master_key(config.secrets.master_key_path))
+    except (ConfigError, SealError):
+        return None
+
+
+def _seal(record: ProductRecord, sealer: Sealer | None) -> Iterator[Check]:
     """Whether the rules that let devices in are those that somebody with the master key has set."""
     if record.product.auth is Auth.TOKEN:  # each device has its own
+        return
+    if sealer is None:
+        yield Check("seal", None, "the master key cannot be read")
         return
     try:
         authentication.unseal_auth(record.product, record.access, sealer)

@@ -12,11 +12,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import pymysql
 
-GRANTS = Path(__file__).resolve().parent.parent / "cvmd" / "store" / "grants.sql"
+GRANTS = resources.files("cvmd.store") / "grants.sql"
 ANSWERS_WITHIN_S = 60.0
 
 
@@ -175,7 +177,7 @@ def login(url: str, name: str) -> str:
     return re.sub(r"//([^:@/]+):", rf"//\1-{name}:", url)
 
 
-def _statements(script: Path, database: str, password: str) -> list[str]:
+def _statements(script: Traversable, database: str, password: str) -> list[str]:
     """Those of a script of grants, as an operator adapts it: names, host, passwords."""
     text = re.sub(r"--.*", "", script.read_text())
     text = re.sub(r"'cvmd(-\w+)?'@'localhost'", rf"'{database}\1'@'127.0.0.1'", text)

@@ -190,7 +190,7 @@ def tls_expired(it: SetUp) -> None:
         (no_tables, "database", "database tables", "0000", "cvmd db migrate"),
         (no_tls_at_the_database, "database", "database server", "TLS", "database.tls"),
         (too_few_connections, "database", "database connections", "151", "database.pool"),
-        (clock_off, "account default", "clock", "3600 s", "NTP"),
+        (clock_off, "account default", "clock", "s behind AWS's", "NTP"),
         (a_permission_less, "account default", "iot:AttachPolicy", "AttachPolicy", "cvmd accounts policy default"),
         (aws_unreachable, "account default", "endpoint", "EndpointConnectionError", "network"),
         (no_policy, "product sensor", "policies", "forgotten", "create them"),
