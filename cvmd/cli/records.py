@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 from cvmd.cli.files import sync_directory
 from cvmd.errors import ConfigError
-from cvmd.intake import COLUMNS, REASON, Line
+from cvmd.intake import COLUMNS, REASON, Accept, Line, Unfit, token_of
 from cvmd.model import Secret
 
 _HEADER: Final = (",".join(COLUMNS) + "\n").encode()
@@ -89,9 +89,12 @@ class Minted:
 
     def _take(self, raw: bytes, number: int) -> None:
         try:
-            serial, token, *_ = next(csv.reader([raw.decode("ascii").rstrip("\n")]))
-            self._tokens[serial.encode()] = Secret(bytes.fromhex(token))
-        except (ValueError, StopIteration, csv.Error):
+            serial, text, *_ = next(csv.reader([raw.decode("ascii").rstrip("\n")]))
+            token = token_of(text, frozenset(Accept))
+            if token is None:  # it would be one that everybody knows
+                raise Unfit("it has no token")
+            self._tokens[serial.encode()] = token
+        except (ValueError, StopIteration, csv.Error, Unfit):
             raise ConfigError(f"{self._path}, line {number}: is not what an import has written") from None
 
     def _sync(self) -> None:

@@ -62,7 +62,14 @@ def test_a_file_that_has_not_begun_is_begun(tmp_path: Path, text: str) -> None:
     assert path.read_text() == HEADER
 
 
-@pytest.mark.parametrize("text", ["something else\n", "serial,token\n", HEADER + "A1\n", HEADER + "A1,xyz,m,t,p\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "something else\n", "serial,token\n", HEADER + "A1\n", HEADER + "A1,xyz,m,t,p\n",
+        HEADER + "A1,,m,t,p\n",  # a list of devices that is to be filled in: no token is one that everybody knows
+        HEADER + "A1,0badc0de,m,t,p\n",
+    ],
+)  # fmt: skip
 def test_another_file_is_left_as_it_is(tmp_path: Path, text: str) -> None:
     path = tmp_path / "out.csv"
     path.write_text(text)
