@@ -39,9 +39,12 @@ class Minted:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+        try:
+            _check_own(path, os.fstat(descriptor))
+        except ConfigError:
+            os.close(descriptor)
+            raise
         with os.fdopen(descriptor, "r+b") as file:
-            if os.fstat(descriptor).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise ConfigError(f"{path}: others may read or write it, and it holds tokens; do `chmod 0600 {path}`")
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -102,6 +105,14 @@ class Minted:
         os.fsync(self._file.fileno())
 
 
+def _check_own(path: Path, found: os.stat_result) -> None:
+    """Raises ConfigError where somebody else has made it, and so reads the tokens or gives them."""
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        raise ConfigError(f"{path}: is no file of your own, and it is to hold tokens; name another one")
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(f"{path}: others may read or write it, and it holds tokens; do `chmod 0600 {path}`")
+
+
 class Failures:
     """The lines that were not imported, each with the reason, in a CSV that can be mended and imported.
 
@@ -113,8 +124,9 @@ class Failures:
         self._part = path.with_name(path.name + ".part")
         self.count = 0
         try:
-            # They may hold tokens.
-            descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            # They may hold tokens: a new file, not one that a killed import, or somebody else, has put or linked there.
+            self._part.unlink(missing_ok=True)
+            descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(f"{self._part}: cannot be written: {error.strerror}") from None
         self._file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")

@@ -1,5 +1,6 @@
 """The CSVs of an import: what was written outlives whoever wrote it, and nobody else reads it."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -38,6 +39,31 @@ def test_inv6_its_owner_alone_reads_it(tmp_path: Path) -> None:
     path.chmod(0o640)
     with pytest.raises(ConfigError, match="others may read or write it"), Minted.open(path):
         pass
+
+
+def test_inv6_a_file_of_somebody_else_gets_no_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.csv"
+    os.mkfifo(path, 0o600)
+    with pytest.raises(ConfigError, match="is no file of your own"), Minted.open(path):
+        pass
+    path.unlink()
+    write(path)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(ConfigError, match="is no file of your own"), Minted.open(path):
+        pass
+
+
+def test_inv6_failed_lines_go_into_a_new_file(tmp_path: Path) -> None:
+    path, part, other = (tmp_path / name for name in ("failed.csv", "failed.csv.part", "master.key"))
+    other.write_text("precious")
+    part.symlink_to(other)
+    Failures(path).close()
+    assert other.read_text() == "precious"
+    part.touch(0o666)
+    part.chmod(0o666)
+    failures = Failures(path)
+    assert stat.S_IMODE(part.stat().st_mode) == 0o600
+    failures.close()
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
