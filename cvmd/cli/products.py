@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from cvmd import config
-from cvmd.authentication import problems, seal_access, seal_product_key
+from cvmd.authentication import problems, seal_access, seal_product_key, unseal_auth
 from cvmd.cli import arguments as argument
 from cvmd.cli.common import Exit, Subparsers, add_json, add_login, add_noun, add_verb
 from cvmd.cli.database import admin_store, checked_sealer
 from cvmd.cli.files import read_token, written_first
 from cvmd.cli.output import print_fields, print_json, print_table, time
 from cvmd.database import logged_in
-from cvmd.errors import ConfigError
+from cvmd.errors import ConfigError, SealError
 from cvmd.model import US, Auth, KeySource, Secret
+from cvmd.sealing import Sealer
 from cvmd.store import AdminStore
 from cvmd.store.products import ProductRecord, ProductRules
 
@@ -28,6 +29,8 @@ _MAX_CONNECT_AFTER_S: Final = 65_535
 """What DONE can say."""
 _MAX_WINDOW_S: Final = 30 * 86_400
 _PRODUCT_KEY_SIZE: Final = 32
+_ACCESS: Final = frozenset({"source_networks", "window", "allow_server_keys"})
+"""What auth `serial` allows, all of it."""
 
 
 def add_to(nouns: Subparsers) -> None:
@@ -115,12 +118,25 @@ def _add(arguments: argparse.Namespace) -> Exit:
 def _set(arguments: argparse.Namespace) -> Exit:
     settings, key = config.load(arguments.config), _product_key(arguments)
     with admin_store(settings) as store:
-        rules = replace(store.show_product(arguments.name).rules, **_given_rules(arguments))
-        rules = _with_window(rules, arguments, store)
+        known = store.show_product(arguments.name)
+        rules = _with_window(replace(known.rules, **_given_rules(arguments)), arguments, store)
+        if known.product.auth is rules.auth is Auth.SERIAL and not vars(arguments).keys() >= _ACCESS:
+            _check_seal(known, checked_sealer(settings, store))
         with _sealed(key, rules, arguments, settings, store) as sealed_auth:
             store.set_product(arguments.name, rules, sealed_auth=sealed_auth)
         _warn(store, arguments.name)
     return Exit.DONE
+
+
+def _check_seal(known: ProductRecord, sealer: Sealer) -> None:
+    """Raises ConfigError where what stays is not what an operator has set: sealed anew it would let devices in."""
+    try:
+        unseal_auth(known.product, known.access, sealer)
+    except SealError as error:
+        raise ConfigError(
+            f"{error}; find out who writes to the database, then say all of --source-networks, --window and "
+            "--allow-server-keys (or --no-allow-server-keys)"
+        ) from None
 
 
 def _delete(arguments: argparse.Namespace) -> Exit:

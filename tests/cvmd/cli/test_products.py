@@ -174,6 +174,25 @@ def test_the_rules_of_auth_serial(admin: Cli) -> None:
     assert show(admin)["window_until"] is None
 
 
+def test_inv6_what_was_changed_in_the_database_alone_is_not_sealed_with_the_next_change(
+    admin: Cli, tmp_path: Path
+) -> None:
+    admin(
+        "products", "add", "meter", "--auth", "serial", "--key-source", "device-csr", "--source-networks", "10.0.0.0/8"
+    )
+    with closing(sqlite3.connect(tmp_path / "cvmd.db", isolation_level=None)) as database:
+        database.execute("UPDATE products SET source_networks = '203.0.113.0/24', allow_server_keys = 1")
+
+    said = admin("products", "set", "meter", "--grace", "1d").complaint(1)
+    assert "are not those that the operator has set; find out who writes to the database" in said
+    said = admin("products", "set", "meter", "--source-networks", "10.0.0.0/8").complaint(1)
+    assert "say all of --source-networks, --window and --allow-server-keys" in said
+
+    all_of_them = ("--source-networks", "10.0.0.0/8", "--window", "0", "--no-allow-server-keys")
+    assert admin("products", "set", "meter", *all_of_them).code == 0
+    assert admin("products", "set", "meter", "--grace", "1d").code == 0
+
+
 def test_what_is_dangerous_is_said_and_done(admin: Cli) -> None:
     made = admin("products", "add", "meter", "--auth", "serial", "--window", "1h", "--allow-server-keys")
     assert made.code == 0
