@@ -130,7 +130,7 @@ class Database(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="by TCP: encrypted; and who signed the server's certificate; and for which host"),
     ] = "off"
     tls_ca_file: Annotated[
-        str, Meta(description="PEM: who may sign the server's certificate; empty: whom this machine trusts")
+        str, Meta(description="PEM: who may sign the server's certificate; empty: whom this machine trusts, for verify")
     ] = ""
     tls_cert_file: Annotated[str, Meta(description="PEM: our certificate, where the server wants one; empty: none")] = (
         ""
@@ -166,6 +166,9 @@ class Database(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"{files[0]}: is set, and tls is off; set tls to required, verify-ca or verify")
         if self.tls == "required" and self.tls_ca_file:
             raise ValueError("tls_ca_file: is looked at by verify-ca and verify only, and tls is required")
+        if self.tls == "verify-ca" and not self.tls_ca_file:
+            # Whom this machine trusts signs a certificate for everybody: that is proof only with the host's name.
+            raise ValueError("tls_ca_file: is empty, and verify-ca asks for no host: name who signs, or set verify")
         if bool(self.tls_cert_file) != bool(self.tls_key_file):
             raise ValueError("tls_cert_file: goes with tls_key_file; set both or none")
 

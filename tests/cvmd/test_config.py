@@ -60,6 +60,7 @@ REFUSED = {
     "TLS to a socket": (f'{SOCKET}\ntls = "verify"', "database.tls: is for TCP"),
     "a CA without TLS": (f'{TCP}\ntls_ca_file = "/ca.pem"', "database.tls_ca_file: is set, and tls is off"),
     "a CA that nobody asks": (f'{TCP}\ntls = "required"\ntls_ca_file = "/ca"', "database.tls_ca_file: is looked at"),
+    "any public CA, for whatever host": (f'{TCP}\ntls = "verify-ca"', "database.tls_ca_file: is empty, and verify-ca"),
     "half a certificate": (f'{TCP}\ntls = "verify"\ntls_cert_file = "/c"', "database.tls_cert_file: goes with"),
     "a key for its file": (f'{TCP}\ntls = "verify"\ntls_key_file = "PEM"', "database.tls_key_file: must be a file"),
     "empty master key path": ('[secrets]\nmaster_key_file = ""', "secrets.master_key_file: is empty"),
