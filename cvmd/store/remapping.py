@@ -63,6 +63,12 @@ def remap(t: Transaction, device_id: int, serial: bytes, thing: str | None, poli
         _MAP, device=device_id, old_thing=old_thing, old_policy=old_policy, new_thing=new_thing, new_policy=new_policy
     ):
         raise Contended
+    # What the device has queued since the first look may be in a worker's hands, which has read the old mapping. From
+    # here on the device's row is locked, and nothing more is queued.
+    queued_meanwhile = t.change(_CLOSE, device=device_id)
+    refuse_while_making(t, device_id, serial)
+    if queued_meanwhile:
+        raise Contended
     trail.add(t, device_id, AuditEvent.REMAPPED, f"{new_thing} {new_policy}")
     for digest in ended:
         trail.add(t, device_id, AuditEvent.RETIRED, retired(Reason.CANCELLED, digest))

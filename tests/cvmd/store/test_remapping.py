@@ -4,7 +4,9 @@ import pytest
 
 from cvmd.errors import ConfigError, NothingToDo
 from cvmd.model import CertificateStatus, Issuance, Reason, State
+from cvmd.store import remapping
 from cvmd.store.chains import AuditRows
+from cvmd.store.revocation import end_attempts
 from tests.cvmd.store.conftest import MAC, Scene, a_claim
 
 
@@ -64,6 +66,28 @@ def test_while_a_worker_makes_a_certificate_nothing_changes(scene: Scene, state:
         scene.admin.remap(issuance.serial, thing="another", policy="another")
     assert mapping(scene, issuance) == ("thing", "policy")
     assert scene.now(issuance.serial).state is state
+
+
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)  # a transaction of SQLite lets nobody in between
+@pytest.mark.parametrize("bring", ["queued", "intent"])
+def test_what_is_queued_in_the_same_moment_is_not_made_with_the_old_mapping(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, bring: str
+) -> None:
+    serial = scene.device()
+
+    def meanwhile(*_: object) -> None:
+        monkeypatch.setattr(remapping, "end_attempts", end_attempts)
+        getattr(scene, bring)(serial)
+
+    monkeypatch.setattr(remapping, "end_attempts", meanwhile)
+    if bring == "intent":
+        with pytest.raises(ConfigError, match="is being made now: try again in"):
+            scene.admin.remap(serial, thing="another", policy=None)
+        assert mapping(scene, scene.now(serial)) == ("thing", "policy")
+        return
+    scene.admin.remap(serial, thing="another", policy=None)
+    ended = scene.now(serial)
+    assert (ended.state, ended.thing) == (State.CLOSED, "another")
 
 
 def test_inv5_what_a_worker_has_left_ends_and_its_attempt_with_it(scene: Scene) -> None:
