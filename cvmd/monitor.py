@@ -5,9 +5,11 @@ It runs in threads of its own, so that it still answers where the event loop doe
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, Final
@@ -80,11 +82,16 @@ class _Server(HTTPServer):
         self._pool.submit(self._answer, request, client_address)
 
     def _answer(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  # as above
+        # The whole request has a deadline: with one for each read, a byte now and then would hold the thread for ever.
+        late = threading.Timer(_REQUEST_S, _cut, (request,))
+        late.daemon = True
+        late.start()
         try:
             self.finish_request(request, client_address)
         except OSError:
             pass  # who asked is gone
         finally:
+            late.cancel()
             self.shutdown_request(request)
             self._free.release()
 
@@ -93,8 +100,12 @@ class _Server(HTTPServer):
         self._pool.shutdown()
 
 
+def _cut(request: socket.socket) -> None:
+    with suppress(OSError):  # it is over
+        request.shutdown(socket.SHUT_RDWR)
+
+
 class _Handler(BaseHTTPRequestHandler):
-    timeout = _REQUEST_S
     server_version, sys_version = "cvmd", ""
 
     def do_GET(self) -> None:

@@ -1,8 +1,10 @@
 """HTTP on loopback: pages, health, and clients that say nothing."""
 
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
 
 import pytest
@@ -67,11 +69,27 @@ def test_it_listens_on_loopback_alone(monitor: Monitor) -> None:
 def test_inv7_clients_that_say_nothing_hold_it_up_for_a_bounded_time(
     monkeypatch: pytest.MonkeyPatch, monitor: Monitor
 ) -> None:
-    assert cvmd.monitor._Handler.timeout is not None
-    monkeypatch.setattr(cvmd.monitor._Handler, "timeout", 0.2)
+    monkeypatch.setattr(cvmd.monitor, "_REQUEST_S", 0.2)
     with ExitStack() as stack:
         for _ in range(THREADS + 2):
             stack.enter_context(socket.create_connection((HOST, monitor.port), WITHIN_S))
+        assert get(monitor, "/metrics")[0] == 200
+
+
+def test_inv7_clients_that_say_little_hold_it_up_no_longer(monkeypatch: pytest.MonkeyPatch, monitor: Monitor) -> None:
+    monkeypatch.setattr(cvmd.monitor, "_REQUEST_S", 0.5)
+    enough = threading.Event()
+
+    def say_little(client: socket.socket) -> None:
+        with suppress(OSError):
+            while not enough.wait(0.1):
+                client.sendall(b"G")
+
+    with ThreadPoolExecutor(THREADS) as pool, ExitStack() as stack:
+        stack.callback(enough.set)
+        for _ in range(THREADS):
+            client = stack.enter_context(socket.create_connection((HOST, monitor.port), WITHIN_S))
+            pool.submit(say_little, client)
         assert get(monitor, "/metrics")[0] == 200
 
 
