@@ -17,6 +17,8 @@ _LOST = {
     1180: "the commit failed",
     1205: "a lock was waited for too long",
     1213: "deadlock, or lost to another node",
+    1451: "a row that hangs on this one came meanwhile",
+    1452: "a row that this one hangs on went meanwhile",
 }
 _RECONNECT = {
     0: "the connection is closed",

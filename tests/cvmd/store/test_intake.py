@@ -1,14 +1,17 @@
 """Devices that are new: one or many at once, and what an import compares them with."""
 
+from typing import Any
+
 import pytest
 
 from cvmd.errors import ConfigError
 from cvmd.model import Auth
 from cvmd.store.accounts import AccountRules
-from cvmd.store.admin import DeviceFilter
+from cvmd.store.admin import AdminStore, DeviceFilter
+from cvmd.store.audit import Trail
 from cvmd.store.intake import Known, NewDevice
 from cvmd.store.products import ProductRules
-from tests.cvmd.store.conftest import Scene
+from tests.cvmd.store.conftest import MAC, Scene
 
 
 def new(*serials: bytes) -> list[NewDevice]:
@@ -95,3 +98,20 @@ def test_all_serials_are_given_page_by_page(scene: Scene) -> None:
     assert scene.admin.serials(after=b"", page=2) == [b"C", b"a"]
     assert scene.admin.serials(after=b"a", page=2) == [b"b"]
     assert scene.admin.serials(after=b"b", page=2) == []
+
+
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)  # a transaction of SQLite lets nobody in between
+def test_a_product_that_is_deleted_under_an_import_is_said(scene: Scene) -> None:
+    scene.admin.add_product("pump", ProductRules())
+    owner = scene.owner
+    assert owner is not None
+
+    class Deleting(Trail):
+        def first(self, *line: Any) -> dict[str, Any]:
+            AdminStore(owner).delete_product("pump")
+            return super().first(*line)
+
+    store = AdminStore(scene.database, Deleting(MAC, "test"))
+    with pytest.raises(ConfigError, match="there is no product 'pump'"):
+        store.add_devices("pump", new(b"a1"))
+    assert scene.admin.list_devices(DeviceFilter(), after=b"", page=9) == []

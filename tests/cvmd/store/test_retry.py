@@ -9,7 +9,7 @@ import pytest
 from cvmd.store.retry import Verdict, delays, judge
 
 
-@pytest.mark.parametrize("number", [1020, 1180, 1205, 1213])
+@pytest.mark.parametrize("number", [1020, 1180, 1205, 1213, 1451, 1452])
 def test_lost_to_another_transaction(number: int) -> None:
     assert judge(pymysql.err.OperationalError(number, "text"))[0] is Verdict.AGAIN
 
