@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, LargeBinary, Select, and_, insert, literal, select, update
 
-from cvmd.model import US, AuditEvent, Certificate, CertificateStatus, Offer, Reason, State, View
+from cvmd.model import US, AuditEvent, Certificate, CertificateStatus, KeySource, Offer, Reason, State, View
 from cvmd.store import rows
 from cvmd.store.audit import DEVICE, Trail, retired
 from cvmd.store.engine import Database, Duplicate, Transaction
@@ -92,20 +92,20 @@ _NEXT_GENERATION = (
     )
     .values(generation=given("to_generation"), updated_us=NOW)
 )
-_QUEUE = insert(issuances).from_select(
-    [
-        "device_id",
-        "account_id",
-        "key_source",
-        "uid",
-        "generation",
-        "state",
-        "csr_der",
-        "public_key_id",
-        "not_before_us",
-        "created_us",
-        "updated_us",
-    ],
+_QUEUED_COLUMNS = [
+    "device_id",
+    "account_id",
+    "key_source",
+    "uid",
+    "generation",
+    "state",
+    "csr_der",
+    "public_key_id",
+    "not_before_us",
+    "created_us",
+    "updated_us",
+]
+_QUEUED = (
     select(
         devices.c.id,
         products.c.account_id,
@@ -120,7 +120,12 @@ _QUEUE = insert(issuances).from_select(
         NOW,
     )
     .join_from(devices, products, products.c.id == devices.c.product_id)
-    .where(devices.c.id == given("device")),
+    .where(devices.c.id == given("device"))
+)
+_QUEUE = insert(issuances).from_select(_QUEUED_COLUMNS, _QUEUED)
+# None where the key source has become device-csr since the device was answered: AWS would make a key for it.
+_QUEUE_WITHOUT_CSR = insert(issuances).from_select(
+    _QUEUED_COLUMNS, _QUEUED.where(products.c.key_source != KeySource.DEVICE_CSR)
 )
 _QUEUED_BY = select(issuances.c.id).where(issuances.c.uid == given("uid"))
 
@@ -213,8 +218,9 @@ class DeviceEvents:
         replaces: int | None,
         grounds: str = "",
     ) -> bool:
-        """INSERT the issuance, closing `replaces`. False: another won the generation, `replaces` has moved on, or
-        the device was disabled. `grounds`: for the audit, why a device that proves nothing was let in."""
+        """INSERT the issuance, closing `replaces`. False: another won the generation, `replaces` has moved on,
+        the device was disabled, or its key source now wants a CSR. `grounds`: for the audit, why a
+        device that proves nothing was let in."""
         detail = f"generation {generation}" + (f"; {grounds}" if grounds else "")
 
         def work(t: Transaction) -> bool:
@@ -227,7 +233,10 @@ class DeviceEvents:
             if not t.change(_NEXT_GENERATION, device=device_id, to_generation=generation):
                 t.undo()
                 return False
-            t.change(_QUEUE, device=device_id, new_uid=uid, csr=csr_der, key_id=public_key_id)
+            queue = _QUEUE_WITHOUT_CSR if csr_der is None else _QUEUE
+            if not t.change(queue, device=device_id, new_uid=uid, csr=csr_der, key_id=public_key_id):
+                t.undo()
+                return False
             for digest in former:
                 self._trail.add(t, device_id, AuditEvent.RETIRED, retired(Reason.REPLACED, digest), actor=DEVICE)
             self._trail.add(t, device_id, AuditEvent.QUEUED, detail, actor=DEVICE)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cvmd.model import CertificateStatus, Reason, State
+from cvmd.model import CertificateStatus, KeySource, Reason, State
 from cvmd.store.intake import NewDevice
 from cvmd.store.products import ProductRules
 from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, Scene, a_certificate, at_once
@@ -251,3 +251,12 @@ def test_products_are_told_apart(scene: Scene) -> None:
     view = scene.store.view(b"p")
     assert view is not None
     assert (view.product.name, view.product.reissue_limit, view.product.share_things) == ("pump", None, True)
+
+
+def test_nothing_is_queued_without_the_csr_that_the_key_source_wants_by_now(scene: Scene) -> None:
+    serial = scene.device()
+    scene.admin.set_product("sensor", ProductRules(key_source=KeySource.DEVICE_CSR))
+    assert not queue(scene, serial, 1)
+    view = scene.store.view(serial)
+    assert view is not None
+    assert (view.issuance, view.device.generation) == (None, 0)
