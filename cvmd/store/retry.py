@@ -60,7 +60,7 @@ _SQLITE_LOST = {
     sqlite3.SQLITE_LOCKED: "the file is locked",
 }
 _SQLITE_REFUSED = {
-    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; where there is none yet, `cvmd db migrate` makes it",
     sqlite3.SQLITE_CORRUPT: "the file is damaged",
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_IOERR: "the disk does not answer",

@@ -169,6 +169,13 @@ def test_one_process_serves_a_sqlite_file_and_others_may_still_use_it(file: Path
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+def test_who_may_not_make_the_lock_file_is_told_which_key_to_look_at(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/nowhere/cvmd.db")
+    with pytest.raises(ConfigError, match=r"nowhere/cvmd.db.serving: cannot be made: No such file.*database.url"):
+        database.serve_alone()
+    database.close()
+
+
 def test_stores_of_one_database_share_it(scene: Scene) -> None:
     scene.device(b"a")
     assert Store(scene.database, TRAIL).view(b"a") is not None

@@ -26,6 +26,14 @@ def test_refused_until_a_person_acts(number: int) -> None:
     assert judge(pymysql.err.OperationalError(number, "text"))[0] is Verdict.DOWN
 
 
+def test_a_sqlite_file_that_is_not_there_yet_says_what_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError) as missing:
+        sqlite3.connect(f"file:{tmp_path}/none.db?mode=rw", uri=True)
+    verdict, why = judge(missing.value)
+    assert verdict is Verdict.DOWN
+    assert "`cvmd db migrate` makes it" in why
+
+
 @pytest.mark.parametrize("number", [1054, 1146])
 def test_other_tables_than_ours(number: int) -> None:
     assert judge(pymysql.err.ProgrammingError(number, "text"))[0] is Verdict.SCHEMA
