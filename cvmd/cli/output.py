@@ -27,7 +27,9 @@ def print_json(value: Any) -> None:  # noqa: ANN401  # any JSON document
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> Table:
     """For people; None is a dash."""
-    made = Table(*heads, box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold")
+    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold")
+    for head in heads:
+        made.add_column(head, overflow="fold")  # a name or an id that is cut is of no use
     for row in rows:
         made.add_row(*(_cell(value) for value in row))
     return made

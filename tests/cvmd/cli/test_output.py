@@ -1,6 +1,9 @@
 """What is printed for people, with what rows may hold."""
 
+from io import StringIO
+
 import pytest
+from rich.console import Console
 
 from cvmd.cli import output
 
@@ -12,6 +15,15 @@ def test_a_table_cuts_nothing_where_nobody_watches(capsys: pytest.CaptureFixture
     assert "s" * 64 in printed
     assert "t" * 128 in printed
     assert printed.startswith("devices")
+
+
+def test_a_table_cuts_nothing_on_a_narrow_terminal() -> None:
+    console = Console(width=80, file=StringIO())
+    console.print(output.table(["certificate_id", "to do"], [["0123456789abcdef" * 4, "look " * 20]]))
+    assert isinstance(console.file, StringIO)
+    printed = console.file.getvalue()
+    assert "…" not in printed
+    assert sum(map(printed.count, "0123456789")) == 40
 
 
 def test_a_cell_is_neither_markup_nor_terminal_control(capsys: pytest.CaptureFixture[str]) -> None:
