@@ -210,9 +210,10 @@ class Checks:
         if before != number and Accept.LOOK_ALIKES not in self._accept:
             raise Unfit(f"line {before} has this serial in other letters, upper or lower case ({MEANT})")
         if it.token is not None and Accept.SHARED_TOKENS not in self._accept:
-            _first(self._tokens, hash(it.token.reveal()), number, "the token")
+            _first(self._tokens, hash(it.token.reveal()), number, "the token", Accept.SHARED_TOKENS)
         if not it.product.share_things and Accept.SHARED_THINGS not in self._accept:
-            _first(self._things, hash((it.product.account.id, it.thing)), number, f"thing {it.thing}")
+            thing = hash((it.product.account.id, it.thing))
+            _first(self._things, thing, number, f"thing {it.thing}", Accept.SHARED_THINGS)
 
 
 def fold(serial: bytes) -> int:
@@ -220,10 +221,10 @@ def fold(serial: bytes) -> int:
     return hash(serial.lower())
 
 
-def _first(seen: dict[int, int], value: int, number: int, what: str) -> None:
+def _first(seen: dict[int, int], value: int, number: int, what: str, accept: Accept | None = None) -> None:
     before = seen.setdefault(value, number)
     if before != number:
-        raise Unfit(f"{what} is in line {before} already")
+        raise Unfit(f"{what} is in line {before} already" + (f" (--accept {accept} takes it)" if accept else ""))
 
 
 def _name(column: str, text: str) -> str:

@@ -161,7 +161,10 @@ class Intake:
             return
         token = it.token or self._minted(it.serial)
         if token is None:
-            raise Unfit("it is there already, and neither this line nor the file of --out has its token")
+            raise Unfit(
+                "it is there already, and neither this line nor the file of --out has its token: give the --out of the "
+                "run that made it, or take the line away"
+            )
         if token != self.sealer.unseal(known.sealed_token, table="devices", column="sealed_token", row=it.serial):
             raise Unfit("it is there already, with another token")
 

@@ -102,7 +102,7 @@ def test_a_device_that_is_there_and_whose_token_nobody_has_is_said(
     (tmp_path / "out.csv").unlink()
     assert admin("devices", "import", path, "--out", tmp_path / "out.csv").code == 1
     (failed,) = rows_of(tmp_path / "fleet.failed.csv")
-    assert "neither this line nor the file of --out has its token" in failed["reason"]
+    assert "neither this line nor the file of --out has its token: give the --out" in failed["reason"]
 
 
 def test_without_a_place_for_it_no_token_is_made(admin: Cli, product: str, write: Any, tmp_path: Path) -> None:
