@@ -91,7 +91,8 @@ _TABLE: dict[Kind, Refusal] = {
         ),
         (
             Kind.THING_OCCUPIED, _S.MAPPING, _G.ATTACH, 300, 3, _E,
-            "the thing has an ACTIVE certificate that is not this device's: detach it, then `cvmd devices retry`",
+            "the thing has an ACTIVE certificate that is not this device's: if another device uses it, `cvmd devices "
+            "set SERIAL --thing`, else detach it and `cvmd devices retry SERIAL`",
         ),
         (
             Kind.CHANNEL, _S.CHANNEL, _G.PROOF, 3600, 0, _E,

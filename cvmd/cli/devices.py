@@ -83,10 +83,19 @@ def _add(arguments: argparse.Namespace) -> Exit:
     serial = arguments.serial.encode()
     with deciding_store(settings) as store:
         sealer = checked_sealer(settings, store)
-        has_token = _has_token(store.show_product(arguments.product).product, said=bool(minted or arguments.token_file))
+        product = store.show_product(arguments.product).product
+        has_token = _has_token(product, said=bool(minted or arguments.token_file))
+        mapped = {} if product.share_things else store.mapped([arguments.thing])
+        other = mapped.get((product.account.id, arguments.thing))
         sealed = sealer.seal(token, table="devices", column="sealed_token", row=serial) if has_token else b""
         with written_first(minted, token, f"cvmd devices show {arguments.serial}"):
             store.add_device(arguments.product, NewDevice(serial, arguments.thing, arguments.policy, sealed))
+    if other is not None:
+        print(
+            f"cvmd: warning: device {arguments.serial}: thing {arguments.thing} is that of device {other.decode()} "
+            "too, and one of them alone gets a certificate: `cvmd devices set`, or `cvmd products set --share-things`",
+            file=sys.stderr,
+        )
     return Exit.DONE
 
 

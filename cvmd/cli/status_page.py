@@ -25,7 +25,10 @@ TO_DO_FOR_BREAKER = {
 TO_DO_FOR_FAILED = {
     Fault.CSR_REFUSED: "AWS refuses the CSR: `cvmd devices history`",
     Fault.THING_MISSING: "create the things, then `cvmd devices retry`",
-    Fault.THING_OCCUPIED: "detach the foreign certificates, then `cvmd devices retry`",
+    Fault.THING_OCCUPIED: (
+        "see whose certificate the thing has: another device's, `cvmd devices set SERIAL --thing`; nobody's, detach "
+        "it, then `cvmd devices retry`"
+    ),
     Fault.ATTEMPTS_EXHAUSTED: "see the attempts in `cvmd devices history`, then `cvmd devices retry`",
     Fault.KEY_MISMATCH: "AWS answered for another key: report it, then `cvmd devices retry`",
     Fault.REFUSED: "AWS refuses a call: `cvmd devices history`, then `cvmd devices retry`",

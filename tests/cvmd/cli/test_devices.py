@@ -141,6 +141,13 @@ def test_a_product_that_is_not_there_is_named(add: Cli) -> None:
     assert "there is no product 'valve'" in add("A1", product="valve").complaint(1)
 
 
+def test_a_thing_that_another_device_has_is_warned_of(add: Cli, admin: Cli) -> None:
+    assert "warning" not in add("A1", thing="t").err
+    assert "thing t is that of device A1 too" in add("A2", thing="t").err
+    assert admin("products", "set", "meter", "--share-things").code == 0
+    assert "warning" not in add("A3", thing="t").err
+
+
 def test_inv6_nothing_is_sealed_under_another_master_key(add: Cli, admin: Cli, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "master.key").unlink()
     cli("secrets", "new", tmp_path / "master.key")

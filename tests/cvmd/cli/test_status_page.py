@@ -8,6 +8,7 @@ from rich.console import Console
 
 from cvmd.breakers import RESTS
 from cvmd.cli.status_page import TO_DO_FOR_BREAKER, TO_DO_FOR_FAILED, page
+from cvmd.errors import Kind, refusal
 from cvmd.model import US, Breaker, CertificateStatus, Fault, State
 from cvmd.store.overview import InState, InStatus, NodeRow, OfProduct, OpenBreaker, Queue, Rate, Status
 
@@ -77,3 +78,8 @@ def test_nothing_waits_and_nothing_is_said_of_it() -> None:
 def test_every_fault_says_what_to_do() -> None:
     assert set(TO_DO_FOR_FAILED) == set(Fault)
     assert set(TO_DO_FOR_BREAKER) == {fault for fault, rest in RESTS.items() if rest.shared}
+
+
+def test_a_certificate_that_another_device_uses_is_not_to_be_detached() -> None:
+    assert "another device's, `cvmd devices set SERIAL --thing`" in TO_DO_FOR_FAILED[Fault.THING_OCCUPIED]
+    assert "if another device uses it, `cvmd devices set SERIAL --thing`" in str(refusal(Kind.THING_OCCUPIED))
