@@ -100,7 +100,9 @@ def _read(path: Path) -> Iterator[str]:
     """The first word of each line that is not empty and no #comment: what `--failed` has written is read too."""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     for number, line in enumerate(text.splitlines(), 1):
         words = re.split(r"[\s,;]+", line.strip())

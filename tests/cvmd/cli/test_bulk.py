@@ -72,6 +72,11 @@ def test_a_file_with_a_bad_line_is_named_and_nothing_is_done(failed: Cli, tmp_pa
     assert states(failed)[0] == "failed"
 
 
+def test_a_file_that_is_not_there_is_said_once(failed: Cli, tmp_path: Path) -> None:
+    complaint = failed("devices", "retry", "--file", tmp_path / "none", "--yes").complaint(1)
+    assert complaint == f"cvmd: {tmp_path}/none: cannot be read: No such file or directory"
+
+
 @pytest.mark.parametrize("named", [[], ["A1", "--product", "meter"], ["--file", "x", "--fault", "refused"]])
 def test_devices_are_named_in_one_way(failed: Cli, named: list[str]) -> None:
     assert "in one way" in failed("devices", "retry", *named).complaint(2)
