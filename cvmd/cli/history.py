@@ -28,7 +28,7 @@ def document(record: DeviceRecord) -> dict[str, Any]:
                 "fault": issuance.fault,
                 "key_source": issuance.key_source,
                 "certificate_id": None if issuance.certificate_id is None else issuance.certificate_id.hex(),
-                "expires": time(issuance.expires_us),
+                "offer_expires": time(issuance.expires_us),
                 "updated": time(issuance.updated_us),
                 "attempts": [
                     {
@@ -82,7 +82,7 @@ def print_history(record: DeviceRecord) -> None:
     found = document(record)
     issuances, certificates = found.pop("issuances"), found.pop("certificates")
     print_fields(found)
-    _print_rows("issuances", issuances, ["generation", "state", "fault", "key_source", "expires", "updated"])
+    _print_rows("issuances", issuances, ["generation", "state", "fault", "key_source", "offer_expires", "updated"])
     attempts = [
         {"generation": issuance["generation"], **attempt} for issuance in issuances for attempt in issuance["attempts"]
     ]

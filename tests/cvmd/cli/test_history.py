@@ -63,6 +63,7 @@ def test_attempts_are_under_their_issuance() -> None:
 
     first, second = found["issuances"]
     assert first["certificate_id"] == "ab" * 32
+    assert first["offer_expires"] is None
     assert first["attempts"] == [{"number": 1, "outcome": "done", "detail": None, "opened": AT, "closed": AT}]
     assert (second["state"], second["fault"]) == ("failed", "thing-missing")
     assert [attempt["detail"] for attempt in second["attempts"]] == ["no such thing"]
