@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
@@ -49,7 +50,10 @@ def add_login(verb: argparse.ArgumentParser) -> None:
         metavar="USER",
         help="the database's user who may do this, cvmd-migrate in grants.sql (that of the URL)",
     )
-    verb.add_argument("--password-file", metavar="FILE", help="its password (database.password_file)")
+    # Absolute, as the configuration wants it: here it is meant from where the operator stands.
+    verb.add_argument(
+        "--password-file", type=os.path.abspath, metavar="FILE", help="its password (database.password_file)"
+    )
 
 
 def add_json(verb: argparse.ArgumentParser) -> None:

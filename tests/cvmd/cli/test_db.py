@@ -94,6 +94,13 @@ def test_mariadb_is_set_up_by_one_login_and_used_by_another(cli: Cli, configurat
     assert cli("db", "status", "--config", configuration).code == 0
 
 
+def test_a_password_file_is_meant_from_where_the_operator_stands(cli: Cli, configuration: Path) -> None:
+    file = configuration.parent / "migrate.password"
+    file.touch(mode=0o600)
+    file.write_text("secret")
+    assert cli("db", "migrate", "--config", configuration, "--password-file", file.name).code == 0
+
+
 def test_a_sqlite_file_has_no_logins(cli: Cli, configuration: Path) -> None:
     refused = cli("db", "migrate", "--config", configuration, "--login", "root")
     assert "a SQLite file has no logins: leave --login out" in refused.complaint(2)
