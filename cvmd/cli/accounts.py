@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any
 
 from cvmd import config
@@ -16,7 +17,7 @@ from cvmd.cli.output import print_json, print_table
 from cvmd.config import Config
 from cvmd.errors import ConfigError
 from cvmd.issuer import permissions
-from cvmd.issuer.roots import root_ca
+from cvmd.issuer.roots import AUTO, SHIPPED, root_ca
 from cvmd.store.accounts import AccountRecord, AccountRules
 
 
@@ -68,12 +69,19 @@ def _add_rules(verb: argparse.ArgumentParser) -> None:
     )
     rule("--sts-endpoint-url", argument.or_none(argument.endpoint_url), "URL", "where the role is assumed")
     rule("--data-endpoint", argument.or_none(argument.host), "HOST", "MQTT host for devices; none: AWS IoT is asked")
-    rule("--root-ca", argument.or_none(str), "CA", "amazon-root-ca-1, amazon-root-ca-3, or a file; none: that of [aws]")
+    rule(
+        "--root-ca", argument.or_none(_root_ca), "CA", f"{', '.join((AUTO, *SHIPPED))}, or a file; none: that of [aws]"
+    )
     rule("--creates-per-s", int, "N", "new certificates a second, of all nodes together (10)")
     verb.add_argument(
         "--exclusive", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS,
         help="nobody but cvmd makes certificates there: what nobody can attribute is cvmd's to delete",
     )  # fmt: skip
+
+
+def _root_ca(text: str) -> str:
+    """A file by its whole path: the daemon does not stand where the operator does."""
+    return text if text in (AUTO, *SHIPPED) else str(Path(text).absolute())
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from cryptography import x509
 from cvmd.errors import ConfigError
 from cvmd.issuer.keys import pem_to_der
 
+AUTO = "auto"
 MAX_ROOT_CA = 2048
 """Bytes of DER: what a small device can be asked to hold."""
 
@@ -28,7 +29,7 @@ def root_ca(choice: str, *, region: str) -> bytes:
     chain to that one to every client that offers RSA signatures; the chain to CA 3 is for clients that offer
     ECDSA alone, which only the firmware's author can know.
     """
-    if choice == "auto":
+    if choice == AUTO:
         if region.startswith("cn-"):
             raise ConfigError(f"root_ca: auto does not know which root signs the endpoints of {region}; name a file")
         choice = "amazon-root-ca-1"
@@ -46,7 +47,7 @@ def _from_file(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        known = ", ".join(["auto", *SHIPPED])
+        known = ", ".join([AUTO, *SHIPPED])
         raise ConfigError(f"root_ca: {path}: {error.strerror}; give a file, or one of {known}") from error
     try:
         der = pem_to_der(content.decode("ascii"), "CERTIFICATE") if content.startswith(b"-----") else content

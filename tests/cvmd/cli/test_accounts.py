@@ -67,6 +67,14 @@ def test_set_changes_what_is_named_and_nothing_else(admin: Cli) -> None:
     assert shown(admin) == DEFAULTS | {"region": "cn-north-1", "root_ca": "amazon-root-ca-1", "creates_per_s": 3}
 
 
+def test_a_root_ca_is_kept_by_its_whole_path(admin: Cli, tmp_path: Path) -> None:
+    """The daemon does not stand where the operator does."""
+    (tmp_path / "ca.der").write_bytes(root_ca("amazon-root-ca-1", region=""))
+    for said, kept in (("ca.der", str(tmp_path / "ca.der")), ("auto", "auto"), ("none", None)):
+        assert admin("accounts", "set", "default", "--region", "eu-west-1", "--root-ca", said).code == 0
+        assert shown(admin, "default")["root_ca"] == kept
+
+
 def test_accounts_are_listed_by_name_with_what_hangs_on_them(admin: Cli) -> None:
     admin("accounts", "add", "china", "--region", "cn-north-1", "--root-ca", "amazon-root-ca-1")
     admin("products", "add", "meter", "--account", "china")
