@@ -11,14 +11,13 @@ import time
 from typing import Final, Protocol
 
 from cvmd.meter import Meter, Workload
-from cvmd.ports import StoreDown
+from cvmd.ports import NODE_SILENT_S, StoreDown
 from cvmd.threads import Pool
 
 log = logging.getLogger(__name__)
 
 EVERY_S: Final = 10.0
 _AGAIN_S: Final = 1.0
-_LATE_BEATS: Final = 3
 _TURN_S: Final = 1.0
 _STUCK_S: Final = 10.0
 
@@ -26,9 +25,8 @@ _STUCK_S: Final = 10.0
 class NodeRows(Protocol):
     """What a heartbeat asks of the database."""
 
-    def beat(self, node: bytes, uptime_s: float, *, alive_s: float) -> Workload:
-        """The node is alive, for `uptime_s` by now. What there is to do; of the nodes, those that beat within
-        `alive_s`."""
+    def beat(self, node: bytes, uptime_s: float) -> Workload:
+        """The node is alive, for `uptime_s` by now. What there is to do, and for how many nodes."""
 
     def node_stopped(self, node: bytes) -> None:
         """It ends in good order."""
@@ -60,7 +58,7 @@ class Heartbeat:
     def beat(self) -> None:
         """Once. Raises StoreDown."""
         at_s = time.monotonic()
-        workload = self._rows.beat(self._node, at_s - self._began_s, alive_s=_LATE_BEATS * EVERY_S)
+        workload = self._rows.beat(self._node, at_s - self._began_s)
         self._beat_s = at_s
         self._meter.workload_seen(workload, time.time())
 
@@ -100,5 +98,5 @@ class Heartbeat:
         if self._beat_s is None:
             return "the database has not answered yet"
         silent_s = time.monotonic() - self._beat_s
-        late = silent_s > _LATE_BEATS * EVERY_S
+        late = silent_s > NODE_SILENT_S
         return self.stuck() or (f"the database has not answered for {silent_s:.0f} s" if late else "")

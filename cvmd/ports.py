@@ -33,6 +33,8 @@ from cvmd.model import (
 
 NODE_PREFIX: Final = 8
 """Bytes of the node at the head of its claims, by which a new process knows those of its dead predecessor."""
+NODE_SILENT_S: Final = 30.0
+"""A node that has not been heard of for longer is not there, or cannot reach the database."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from cvmd.cli.status_page import TO_DO_FOR_BREAKER, page
 from cvmd.errors import IssuerFault
 from cvmd.ports import StoreDown
 from cvmd.store import Database
-from cvmd.store.overview import SILENT_US, WINDOWS_S, Status, read_status
+from cvmd.store.nodes import SILENT_US
+from cvmd.store.overview import WINDOWS_S, Status, read_status
 
 _EVERY_S = 5.0
 _REST = 4

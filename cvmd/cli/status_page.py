@@ -10,7 +10,8 @@ from rich.table import Table
 from cvmd.cli.output import table, time
 from cvmd.errors import IssuerFault
 from cvmd.model import US, Fault, State
-from cvmd.store.overview import SILENT_US, NodeRow, OpenBreaker, Queue, Status
+from cvmd.store.nodes import SILENT_US
+from cvmd.store.overview import NodeRow, OpenBreaker, Queue, Status
 
 _STATES = (None, *State)
 

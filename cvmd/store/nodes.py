@@ -10,11 +10,13 @@ from sqlalchemy import func, insert, select, update
 from cvmd import __version__
 from cvmd.meter import OpenBreakers, Waiting, Workload
 from cvmd.model import US, CertificateStatus, State
+from cvmd.ports import NODE_SILENT_S
 from cvmd.store.breakers import FAILING, IN_USE
 from cvmd.store.engine import Database, Duplicate, Transaction
 from cvmd.store.schema import NOW, accounts, breakers, certificates, given, issuances, nodes
 from cvmd.store.steps import us
 
+SILENT_US = us(NODE_SILENT_S)
 _HOST = 255
 _WAITING = (State.QUEUED, State.INTENT, State.CREATED, State.ACKED, State.FAILED)
 
@@ -31,7 +33,7 @@ _ADD = insert(nodes).values(id=given("node"), **_SAID)
 _STOPPED = update(nodes).where(nodes.c.id == given("node")).values(seen_us=NOW, stopped_us=NOW)
 _ALIVE = (
     select(nodes.c.version, func.count())
-    .where(nodes.c.stopped_us.is_(None), nodes.c.seen_us > NOW - given("alive_us"))
+    .where(nodes.c.stopped_us.is_(None), nodes.c.seen_us > NOW - SILENT_US)
     .group_by(nodes.c.version)
 )
 # Counted in an index alone: in a herd it is read while tens of thousands wait. The first id is the oldest.
@@ -65,9 +67,11 @@ class Nodes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def beat(self, node: bytes, uptime_s: float, *, alive_s: float) -> Workload:
-        """The node, of 16 bytes, is alive, since `uptime_s`. What there is to do for all; of the nodes, those that
-        beat within `alive_s`. Raises StoreDown."""
+    def beat(self, node: bytes, uptime_s: float) -> Workload:
+        """The node, of 16 bytes, is alive, for `uptime_s` by now. What there is to do, and for how many nodes.
+
+        Raises StoreDown.
+        """
         said = {
             "node": node,
             "on_host": socket.gethostname()[:_HOST],
@@ -86,7 +90,7 @@ class Nodes:
                 ],
                 breakers=[OpenBreakers(*row) for row in t.rows(_OPEN)],
                 retiring=t.rows(_ENDED)[0][0],
-                nodes=dict(t.rows(_ALIVE, alive_us=us(alive_s))),
+                nodes=dict(t.rows(_ALIVE)),
             )
 
         while True:

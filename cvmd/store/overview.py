@@ -18,8 +18,6 @@ from cvmd.store.steps import TO_CREATE
 
 WINDOWS_S: Final = (60, 3600, 86_400)
 """Of the rates: a minute, an hour, a day."""
-SILENT_US: Final = 30 * US
-"""A node that has not been heard of for longer is not there, or cannot reach the database."""
 _NODES_OF_US: Final = 86_400 * US
 
 _PRODUCTS = (

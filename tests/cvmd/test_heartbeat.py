@@ -25,10 +25,9 @@ class Rows:
         self.beats: list[bytes] = []
         self.stopped: list[bytes] = []
 
-    def beat(self, node: bytes, uptime_s: float, *, alive_s: float) -> Workload:
+    def beat(self, node: bytes, uptime_s: float) -> Workload:
         if self.down:
             raise StoreDown("it is away")
-        assert alive_s > 0
         assert uptime_s >= 0
         self.beats.append(node)
         return WORKLOAD

@@ -11,7 +11,7 @@ ONE, OTHER = b"1" * 16, b"2" * 16
 
 
 def beat(scene: Scene, node: bytes = ONE, uptime_s: float = 0.0) -> Workload:
-    return Nodes(scene.database).beat(node, uptime_s, alive_s=30)
+    return Nodes(scene.database).beat(node, uptime_s)
 
 
 def test_a_node_that_beats_is_alive_until_it_stops_or_falls_silent(scene: Scene) -> None:

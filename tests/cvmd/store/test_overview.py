@@ -92,8 +92,8 @@ def test_a_queue_is_what_an_account_has_still_to_create(scene: Scene) -> None:
 
 def test_nodes_are_listed_for_a_day(scene: Scene) -> None:
     nodes = Nodes(scene.database)
-    nodes.beat(b"1" * 16, 60.0, alive_s=30)
-    nodes.beat(b"2" * 16, 0.0, alive_s=30)
+    nodes.beat(b"1" * 16, 60.0)
+    nodes.beat(b"2" * 16, 0.0)
     nodes.node_stopped(b"2" * 16)
     first, second = sorted(read_status(scene.database).nodes, key=lambda it: it.id)
     assert (first.id, first.stopped_us) == (b"1" * 16, None)
