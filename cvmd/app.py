@@ -18,7 +18,7 @@ from cvmd import log as logs
 from cvmd.admission import Door
 from cvmd.aws import aws_iot, root_cas
 from cvmd.changes import Changes
-from cvmd.config import Config, secret_path
+from cvmd.config import Config
 from cvmd.connection import Deadlines
 from cvmd.database import Watch, configured, connections
 from cvmd.disposal import DisposalSettings, Disposer
@@ -137,7 +137,7 @@ class Node:
     @classmethod
     async def start(cls, config: Config, stack: AsyncExitStack) -> Node:
         """Secrets, schema, listener: whatever is wrong is said before a device is let in."""
-        sealer = Sealer(load_master_key(secret_path(config.secrets.master_key_file)))
+        sealer = Sealer(load_master_key(config.secrets.master_key_path))
         metrics = Metrics() if config.metrics.enabled else None
         meter = metrics or NO_METER
         database = configured(config, pool=connections(config), meter=meter)

@@ -118,15 +118,6 @@ def _patience(engine: Engine) -> Iterator[None]:
         event.remove(engine, "do_execute", execute)
 
 
-def status(database: Database) -> list[tuple[str, str, bool]]:
-    """Of every revision, oldest first: its number, what it does, whether it is applied."""
-    from alembic.script import ScriptDirectory
-
-    version = schema_version(database) or ""
-    revisions = ScriptDirectory.from_config(_alembic()).walk_revisions()
-    return [(it.revision, it.doc, it.revision <= version) for it in reversed(list(revisions))]
-
-
 def _alembic() -> Config:
     from alembic.config import Config
 
