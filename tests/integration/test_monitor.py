@@ -8,6 +8,7 @@ import pytest
 from harness import MakeStack, device, vend_in_memory, wait_for_log, with_products
 from prometheus_client.parser import text_string_to_metric_families
 
+from cvmd import __version__
 from tools.client import Exit
 from tools.mariadb import MariaDB
 from tools.stack import READY_WITHIN_S, Stack
@@ -81,4 +82,4 @@ def test_a_node_without_its_database_lives_and_is_not_ready(
     until(lambda: metrics(stack)["cvmd_database_errors_total", "reconnect"] > 0)
     mariadb.start()
     until(lambda: get(stack, "/readyz")[0] == 200)
-    until(lambda: metrics(stack).get(("cvmd_nodes", "0.1.0")) == 1)
+    until(lambda: metrics(stack).get(("cvmd_nodes", __version__)) == 1)
