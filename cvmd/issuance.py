@@ -153,6 +153,7 @@ Decision = Queue | Wait | Offer | Acknowledge | Done | Refuse
 
 _FAILED = {
     Fault.CSR_REFUSED: Kind.CSR_REFUSED,
+    Fault.CSR_UNSEALED: Kind.INTERNAL,
     Fault.THING_MISSING: Kind.THING_MISSING,
     Fault.THING_OCCUPIED: Kind.THING_OCCUPIED,
     Fault.ATTEMPTS_EXHAUSTED: Kind.ATTEMPTS,
@@ -189,6 +190,8 @@ def answer(view: View, request: Request, held: Certificate | None) -> Decision:
             return _queue(view, request, replaces=issuance.id)
         case State.OFFERED:
             return Offer(issuance)
+        case State.FAILED if issuance.fault is Fault.CSR_UNSEALED:
+            return _queue(view, request, replaces=issuance.id)
         case State.FAILED:
             return _refuse_failed(issuance)
         case _:

@@ -106,6 +106,8 @@ class Fault(StrEnum):
     """Why an issuance is `failed`: a fault of this one issuance, which a person or another CSR mends."""
 
     CSR_REFUSED = "csr-refused"
+    CSR_UNSEALED = "csr-unsealed"
+    """What lies in the row is not what cvmd has put there."""
     THING_MISSING = "thing-missing"
     THING_OCCUPIED = "thing-occupied"
     ATTEMPTS_EXHAUSTED = "attempts-exhausted"
@@ -205,7 +207,6 @@ class Issuance:
     public_key_id: bytes | None
     """SHA-256 of the SubjectPublicKeyInfo; of a device-csr from the start, of a key made here from the intent on. None
     of a key that AWS made."""
-    csr_der: bytes | None
     certificate_id: bytes | None
     thing: str
     policy: str
@@ -213,6 +214,7 @@ class Issuance:
     updated_us: int
     account: Account
     product: Product
+    sealed_csr: bytes | None = field(repr=False)
     sealed_escrow: bytes | None = field(repr=False)
     trial: bool = False
     """Let through a breaker after its rest: how its AWS calls end closes the breaker or opens it again."""
@@ -375,4 +377,13 @@ class KeyPair:
 
     key_der: Secret
     csr_der: bytes
+    public_key_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EscrowedKey:
+    """A key made here as its row has it (cvmd.seals)."""
+
+    sealed_csr: bytes = field(repr=False)
+    sealed_escrow: bytes = field(repr=False)
     public_key_id: bytes

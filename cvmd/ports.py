@@ -18,6 +18,7 @@ from cvmd.model import (
     Certificate,
     Created,
     DescribedCertificate,
+    EscrowedKey,
     Fault,
     Issuance,
     KeyPair,
@@ -78,7 +79,7 @@ class VendingStore(Protocol):
         generation: int,
         *,
         uid: bytes,
-        csr_der: bytes | None,
+        sealed_csr: bytes | None,
         public_key_id: bytes | None,
         replaces: int | None,
         grounds: str = "",
@@ -127,14 +128,10 @@ class WorkerStore(BreakerStore, Protocol):
         None that a breaker holds back; of those whose breaker has rested, one as its trial.
         """
 
-    def open_attempt(
-        self, issuance: Issuance, claim: Claim, *, key: KeyPair | None, sealed_escrow: bytes | None
-    ) -> bool:
-        """queued or intent (its last attempt closed) → intent, with a new attempt row, the claim, and on
-        the first
-        attempt of a server-made key its CSR, public key id and escrow. Reserves one Create of the account's
-        quota in the same transaction; False: no slot (the row's not-before moves to when there is one) or no
-        row."""
+    def open_attempt(self, issuance: Issuance, claim: Claim, *, key: EscrowedKey | None) -> bool:
+        """queued or intent (its last attempt closed) → intent, with a new attempt row, the claim, and on the first
+        attempt the key that was made for it. Reserves one Create of the account's quota in the same transaction;
+        False: no slot (the row's not-before moves to when there is one) or no row."""
 
     def close_attempt(
         self, issuance: Issuance, claim_id: bytes | None, outcome: Outcome, detail: str, *, wait_s: float

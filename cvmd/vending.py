@@ -32,6 +32,7 @@ from cvmd.issuance import (
 from cvmd.model import US, Account, Issuance, Line, Secret, State, View
 from cvmd.model import Offer as Offered
 from cvmd.ports import Sealing, VendingStore
+from cvmd.seals import seal_csr, unseal_key
 from cvmd.threads import Pool
 from protocol.constants import MAX_TURN_S, Stage, Suite
 from protocol.constants import Kind as ObjectKind
@@ -229,12 +230,13 @@ class Vend:
 
     async def _queue(self, view: View, queue: Queue, request: Request) -> bool:
         """Whoever wins the INSERT, the row is there afterwards, and the next look finds it; True: we did."""
+        uid, csr_der = os.urandom(16), request.csr_der
         won = await self._s.db.run(
             self._s.store.queue,
             view.device.id,
             queue.generation,
-            uid=os.urandom(16),
-            csr_der=request.csr_der,
+            uid=uid,
+            sealed_csr=None if csr_der is None else seal_csr(csr_der, uid, self._serial, self._s.sealing),
             public_key_id=request.public_key_id,
             replaces=queue.replaces,
             grounds=self._grounds,
@@ -265,9 +267,8 @@ class Vend:
             ObjectKind.ENDPOINT: offer.endpoint.encode("ascii"),
             ObjectKind.THING_NAME: offer.thing.encode("ascii"),
         }
-        escrow = offer.issuance.sealed_escrow
-        if escrow is not None:
-            key = self._s.sealing.unseal(escrow, table="issuances", column="sealed_escrow", row=offer.issuance.uid)
+        key = unseal_key(offer.issuance, self._s.sealing)
+        if key is not None:
             objects[ObjectKind.KEY_SEC1_PKCS1] = key.reveal()
             if want >> ObjectKind.KEY_PKCS8 & 1:
                 objects[ObjectKind.KEY_PKCS8] = self._s.to_pkcs8(key).reveal()

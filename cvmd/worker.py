@@ -1,8 +1,7 @@
 """The part of a node that claims issuances and carries them on. The numbers are those of docs/issuance.md.
 
-`carry` takes one due row as far as it goes without its device: it does one step, records it by compare-and-set, and
-asks `issuance.next_step` again. It is plain blocking code in a thread; a crash between any two lines
-leaves a row that the next claimer settles by the same steps.
+`carry` takes one due row as far as it goes without its device: it does one step, records it by compare-and-set, asks
+`issuance.next_step` again. It blocks in a thread; a crash anywhere leaves what the next claimer settles the same way.
 """
 
 from __future__ import annotations
@@ -19,10 +18,11 @@ from functools import partial
 from typing import TypeVar
 
 from cvmd.breakers import RESTS, Breakers
-from cvmd.errors import IssuerError, IssuerFault
+from cvmd.errors import IssuerError, IssuerFault, SealError
 from cvmd.issuance import Step, backoff_s, fault_of, next_step
-from cvmd.model import Account, Created, Fault, Issuance, KeySource, Outcome, Secret, State
+from cvmd.model import Account, Created, Fault, Issuance, KeySource, Outcome, State
 from cvmd.ports import Claim, Issuer, KeyMaker, Sealing, StoreDown, WorkerStore
+from cvmd.seals import escrow, seal_key, unseal_csr
 from cvmd.threads import Pool
 
 R = TypeVar("R")
@@ -206,6 +206,9 @@ class Worker:
                 after = self._do(step, issuance, hold)
             except IssuerError as error:
                 return self._failed(issuance, hold, error)
+            except SealError as error:
+                self._fail(issuance, None if hold is None else hold.claim.id, Fault.CSR_UNSEALED, str(error))
+                return 0.0
             if after is None:
                 return 0.0
             issuance, hold = after
@@ -242,40 +245,37 @@ class Worker:
         self._endpoint(issuance.account)
         self._root_ca(issuance.account)
         self._breakers.check_policy(issuance)
-        key = sealed = None
+        key = None
         maker = self._keys.get(issuance.key_source)  # none where the device, or AWS, makes it
-        if issuance.csr_der is None and maker is not None:
-            key = maker.make(self._sealing.subject(issuance.uid))
-            sealed = self._sealed(issuance, key.key_der)
+        if issuance.sealed_csr is None and maker is not None:
+            key = escrow(maker.make(self._sealing.subject(issuance.uid)), issuance, self._sealing)
+        elif issuance.key_source is not KeySource.AWS_RSA2048:
+            unseal_csr(issuance, self._sealing)  # before it costs a Create of the quota
         # Side by side the threads of a node would only make each other lose the account's quota and try again.
         with self._opening:
             hold = self._hold()
-            opened = self._store.open_attempt(issuance, hold.claim, key=key, sealed_escrow=sealed)
+            opened = self._store.open_attempt(issuance, hold.claim, key=key)
         if not opened:
             return None
         if key is not None:
-            issuance = replace(issuance, csr_der=key.csr_der, public_key_id=key.public_key_id)
+            issuance = replace(issuance, sealed_csr=key.sealed_csr, public_key_id=key.public_key_id)
         return replace(issuance, state=State.INTENT, attempts=issuance.attempts + 1, attempt_open=True), hold
-
-    def _sealed(self, issuance: Issuance, key_der: Secret | None) -> bytes | None:
-        if key_der is None:
-            return None
-        return self._sealing.seal(key_der, table="issuances", column="sealed_escrow", row=issuance.uid)
 
     def _create(self, issuance: Issuance, hold: Hold) -> tuple[Issuance, Hold] | None:
         try:
-            if issuance.csr_der is None:  # AWS makes the key
+            if issuance.key_source is KeySource.AWS_RSA2048:
                 created = self._issuer.create_with_key(issuance.account)
             else:
-                created = self._issuer.create(issuance.account, issuance.csr_der)
+                created = self._issuer.create(issuance.account, unseal_csr(issuance, self._sealing))
         except IssuerError as error:
             self._create_failed(issuance, hold, error)
             return None
         self._breakers.well(issuance)
         endpoint, root_ca_der = self._endpoint(issuance.account), self._root_ca(issuance.account)
+        sealed = None if created.key_der is None else seal_key(created.key_der, issuance, self._sealing)
         record = partial(
             self._store.record_created, issuance, hold.claim, created, endpoint=endpoint, root_ca_der=root_ca_der,
-            sealed_escrow=self._sealed(issuance, created.key_der),
+            sealed_escrow=sealed,
         )  # fmt: skip
         if not self._keep(issuance, hold, created, record):
             named = created.certificate_id.hex()

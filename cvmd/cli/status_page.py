@@ -25,6 +25,7 @@ TO_DO_FOR_BREAKER = {
 }
 TO_DO_FOR_FAILED = {
     Fault.CSR_REFUSED: "AWS refuses the CSR: `cvmd devices history`",
+    Fault.CSR_UNSEALED: "see who writes to the database; the devices begin anew by themselves",
     Fault.THING_MISSING: "create the things, then `cvmd devices retry`",
     Fault.THING_OCCUPIED: (
         "see whose certificate the thing has: another device's, `cvmd devices set SERIAL --thing`; nobody's, detach "

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import and_, insert, select, update
 
-from cvmd.model import Issuance, KeyPair, Outcome, State
+from cvmd.model import EscrowedKey, Issuance, Outcome, State
 from cvmd.pace import reserve
 from cvmd.ports import Claim
 from cvmd.store.engine import Contended, Transaction
@@ -41,7 +41,7 @@ _OPEN = change(
     updated_us=NOW,
     **LEASE,
 )
-_OPEN_WITH_KEY = _OPEN.values(csr_der=given("csr"), public_key_id=given("key_id"), sealed_escrow=given("escrow"))
+_OPEN_WITH_KEY = _OPEN.values(sealed_csr=given("csr"), public_key_id=given("key_id"), sealed_escrow=given("escrow"))
 _ADD_ATTEMPT = insert(attempts).values(
     issuance_id=given("issuance"),
     number=given("attempt"),
@@ -79,9 +79,7 @@ _ATTEMPT_ENDED = select(attempts.c.id).where(
 class AttemptSteps(Steps):
     """The steps around a Create call, of cvmd.ports.WorkerStore."""
 
-    def open_attempt(
-        self, issuance: Issuance, claim: Claim, *, key: KeyPair | None, sealed_escrow: bytes | None
-    ) -> bool:
+    def open_attempt(self, issuance: Issuance, claim: Claim, *, key: EscrowedKey | None) -> bool:
         """→ intent with a new attempt row, the claim, on the first attempt the key; one Create reserved."""
         values: dict[str, Any] = {
             "my_claim": claim.id,
@@ -91,7 +89,7 @@ class AttemptSteps(Steps):
         opening = _OPEN
         if key is not None:
             opening = _OPEN_WITH_KEY
-            values |= {"csr": key.csr_der, "key_id": key.public_key_id, "escrow": sealed_escrow}
+            values |= {"csr": key.sealed_csr, "key_id": key.public_key_id, "escrow": key.sealed_escrow}
 
         def work(t: Transaction) -> bool:
             seen = t.row(_PACE, account=issuance.account.id)

@@ -21,13 +21,13 @@ class CountedStore(Store):
         generation: int,
         *,
         uid: bytes,
-        csr_der: bytes | None,
+        sealed_csr: bytes | None,
         public_key_id: bytes | None,
         replaces: int | None,
         grounds: str = "",
     ) -> bool:
         won = super().queue(
-            device_id, generation, uid=uid, csr_der=csr_der, public_key_id=public_key_id, replaces=replaces,
+            device_id, generation, uid=uid, sealed_csr=sealed_csr, public_key_id=public_key_id, replaces=replaces,
             grounds=grounds,
         )  # fmt: skip
         return self._became(State.QUEUED, won)

@@ -99,7 +99,7 @@ _QUEUED_COLUMNS = [
     "uid",
     "generation",
     "state",
-    "csr_der",
+    "sealed_csr",
     "public_key_id",
     "not_before_us",
     "created_us",
@@ -213,7 +213,7 @@ class DeviceEvents:
         generation: int,
         *,
         uid: bytes,
-        csr_der: bytes | None,
+        sealed_csr: bytes | None,
         public_key_id: bytes | None,
         replaces: int | None,
         grounds: str = "",
@@ -233,8 +233,8 @@ class DeviceEvents:
             if not t.change(_NEXT_GENERATION, device=device_id, to_generation=generation):
                 t.undo()
                 return False
-            queue = _QUEUE_WITHOUT_CSR if csr_der is None else _QUEUE
-            if not t.change(queue, device=device_id, new_uid=uid, csr=csr_der, key_id=public_key_id):
+            queue = _QUEUE_WITHOUT_CSR if sealed_csr is None else _QUEUE
+            if not t.change(queue, device=device_id, new_uid=uid, csr=sealed_csr, key_id=public_key_id):
                 t.undo()
                 return False
             for digest in former:

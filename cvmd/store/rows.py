@@ -53,7 +53,7 @@ ISSUANCE = [
     issuances.c.id, issuances.c.uid, issuances.c.device_id, issuances.c.generation, issuances.c.state,
     issuances.c.claim, issuances.c.lease_until_us, issuances.c.not_before_us, issuances.c.attempts,
     issuances.c.unknown_attempts, issuances.c.attempt_open, issuances.c.resume_state, issuances.c.fault,
-    issuances.c.key_source, issuances.c.public_key_id, issuances.c.csr_der, issuances.c.certificate_id,
+    issuances.c.key_source, issuances.c.public_key_id, issuances.c.sealed_csr, issuances.c.certificate_id,
     issuances.c.expires_us, issuances.c.updated_us, issuances.c.sealed_escrow,
 ]  # fmt: skip
 """What `issuance` takes, but serial, thing and policy."""
@@ -110,7 +110,7 @@ def issuance(row: Columns, serial: bytes, thing: str, policy: str, of_product: P
     """Of ISSUANCE, with what its worker needs of the device and the product."""
     (
         number, uid, device_id, generation, state, claim, lease_until_us, not_before_us, attempts, unknown_attempts,
-        attempt_open, resume_state, fault, key_source, public_key_id, csr_der, certificate_id, expires_us,
+        attempt_open, resume_state, fault, key_source, public_key_id, sealed_csr, certificate_id, expires_us,
         updated_us, sealed_escrow,
     ) = row  # fmt: skip
     return Issuance(
@@ -121,7 +121,7 @@ def issuance(row: Columns, serial: bytes, thing: str, policy: str, of_product: P
         unknown_attempts=unknown_attempts, attempt_open=bool(attempt_open),
         resume_state=None if resume_state is None else State(resume_state),
         fault=None if fault is None else Fault(fault), key_source=KeySource(key_source),
-        public_key_id=public_key_id, csr_der=csr_der, certificate_id=certificate_id, thing=thing, policy=policy,
+        public_key_id=public_key_id, certificate_id=certificate_id, thing=thing, policy=policy,
         expires_us=expires_us, updated_us=updated_us, account=of_product.account, product=of_product,
-        sealed_escrow=sealed_escrow,
+        sealed_csr=sealed_csr, sealed_escrow=sealed_escrow,
     )  # fmt: skip

@@ -163,7 +163,7 @@ issuances = _table(
     Column("fault_detail", String(DETAIL)),
     Column("reason", String(16)),
     Column("public_key_id", VARBINARY(32)),
-    Column("csr_der", VARBINARY(2048)),
+    Column("sealed_csr", VARBINARY(2081)),
     Column("sealed_escrow", VARBINARY(2048)),
     Column("certificate_id", VARBINARY(32)),
     Column("endpoint", String(255)),

@@ -14,6 +14,7 @@ from cvmd.issuer.keys import P256KeyMaker
 from cvmd.issuer.rsa_keys import RsaKeyMaker
 from cvmd.model import Account, Created, Issuance, KeySource, Secret, State
 from cvmd.sealing import Sealer
+from cvmd.seals import escrow, seal_csr
 from cvmd.store import AdminStore, Store, migrate
 from cvmd.store.accounts import AccountRules
 from cvmd.store.products import ProductRules
@@ -104,6 +105,7 @@ class Bench:
     _made: list[Worker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.scene.key = lambda issuance: escrow(P256KeyMaker().make("cn"), issuance, self.sealer)
         self.store = Watched(self.scene.store, self.log)
         self.issuer = Watched(self.plain, self.log)
 
@@ -127,6 +129,13 @@ class Bench:
     def _told(self, issuance_id: int) -> None:
         ((state,),) = self.scene.sql(f"SELECT state FROM issuances WHERE id = {issuance_id}")
         self.moved.append((issuance_id, State(state)))
+
+    def queued_by_csr(self, csr_der: bytes, serial: bytes | None = None) -> Issuance:
+        """An issuance in `queued` whose device has sent this CSR; the product's key source is device-csr by then."""
+        self.scene.admin.set_product("sensor", ProductRules(key_source=KeySource.DEVICE_CSR))
+        uid, serial = os.urandom(16), serial or self.scene.device()
+        sealed = seal_csr(csr_der, uid, serial, self.sealer)
+        return self.scene.queued(serial, uid=uid, sealed_csr=sealed, public_key_id=b"k" * 32)
 
     def carry(self, issuance: Issuance, **settings: Any) -> Issuance:
         """The row after a worker carried it; `log` is what it asked."""

@@ -77,7 +77,7 @@ async def waiting(changes: Changes, *rows: Issuance) -> AsyncIterator[list[async
 
 def open_elsewhere(scene: Scene, row: Issuance) -> None:
     """Another node takes up a queued row."""
-    assert scene.store.open_attempt(row, a_claim(), key=a_key(), sealed_escrow=b"sealed key")
+    assert scene.store.open_attempt(row, a_claim(), key=a_key())
 
 
 def test_a_move_wakes_all_who_wait_for_the_row_and_nobody_else(scene: Scene) -> None:

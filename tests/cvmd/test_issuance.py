@@ -61,7 +61,7 @@ def issuance(state: State, product: Product = PRODUCT, **fields: object) -> Issu
     row = Issuance(
         id=3, uid=b"u" * 16, device_id=7, serial=b"SN1", generation=1, state=state, claim=None,
         lease_until_us=None, not_before_us=0, attempts=0, unknown_attempts=0, attempt_open=False,
-        resume_state=None, fault=None, key_source=product.key_source, public_key_id=None, csr_der=None,
+        resume_state=None, fault=None, key_source=product.key_source, public_key_id=None, sealed_csr=None,
         certificate_id=None, thing="thing", policy="policy", expires_us=NOW + US, updated_us=0,
         account=ACCOUNT, product=product, sealed_escrow=None,
     )  # fmt: skip
@@ -146,6 +146,7 @@ ACTIVE = issuance(State.ACTIVE, certificate_id=NEW)
         (view(issuance(State.FAILED, fault=Fault.REFUSED, resume_state=State.CREATED)), Refuse(Kind.ATTACH_REFUSED)),
         (view(issuance(State.FAILED, fault=Fault.CSR_REFUSED)), Refuse(Kind.ATTEMPTS)),  # the CSR was made here
         (view(issuance(State.FAILED, BY_CSR, fault=Fault.CSR_REFUSED)), Refuse(Kind.CSR_REFUSED)),
+        (view(issuance(State.FAILED, fault=Fault.CSR_UNSEALED)), Queue(2, replaces=3)),  # begun anew by its device
     ],
 )
 def test_a_device_that_holds_nothing(seen: View, decision: object) -> None:

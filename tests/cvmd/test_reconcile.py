@@ -8,12 +8,10 @@ from cvmd.errors import IssuerError, IssuerFault
 from cvmd.model import (
     Created,
     Issuance,
-    KeySource,
     Reason,
     State,
 )
 from cvmd.reconcile import TO_DO, BrokenOff, Kind, Remedies, pacer
-from cvmd.store.products import ProductRules
 from tests.cvmd.conftest import Bench
 from tests.cvmd.inventories import LONG_AGO_S, Side, left_by_a_crash
 from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, a_certificate, a_claim
@@ -66,8 +64,7 @@ def test_inv5_what_an_open_attempt_may_have_made_is_its_workers(side: Side) -> N
 
 
 def test_a_device_s_own_key_proves_nothing_outside_its_attempts(side: Side) -> None:
-    side.bench.scene.admin.set_product("sensor", ProductRules(key_source=KeySource.DEVICE_CSR))
-    issuance = side.bench.carry(side.bench.scene.queued(csr_der=b"csr", public_key_id=b"k" * 32))
+    issuance = side.bench.carry(side.bench.queued_by_csr(b"csr"))
     assert issuance.certificate_id is not None
     side.put(issuance, "INACTIVE")
     side.aws.put(a_certificate(), key=b"k" * 32)

@@ -16,6 +16,7 @@ from cvmd.issuer.keys import P256KeyMaker, to_pkcs8
 from cvmd.model import Auth, Fault, KeySource, Secret, State
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
+from cvmd.seals import unseal_csr
 from cvmd.store import Database, Store
 from cvmd.store.chains import AuditRows
 from cvmd.store.intake import NewDevice
@@ -24,6 +25,7 @@ from cvmd.vending import AskAgain, Finished, HandOver
 from protocol.constants import Kind, Stage, Status, Suite
 from protocol.messages import Proof
 from protocol.objects import parse, want_of
+from tests.cvmd.store.conftest import a_key
 from tests.cvmd.vends import (
     ENDPOINT,
     EVERYTHING,
@@ -197,7 +199,7 @@ def test_a_device_that_will_not_wait_is_sent_away_but_stays_queued(database: Dat
         row = await node.queued()
         assert row.state is State.QUEUED
         claim = Claim(os.urandom(16), 60, b"node" * 4)
-        assert node.store.open_attempt(row, claim, key=P256KeyMaker().make("cn"), sealed_escrow=b"sealed")
+        assert node.store.open_attempt(row, claim, key=a_key())
         # Its turn has come, so it is held; but no longer than that.
         assert refused(await (await node.known(max_wait_s=0)).ask(proof())) == (Status.TURN, Stage.CREATE)
 
@@ -211,7 +213,7 @@ def test_a_queue_longer_than_the_device_waits_is_told_at_once(database: Database
             view = node.store.view(b"other-%d" % number)
             assert view is not None
             assert node.store.queue(
-                view.device.id, 1, uid=os.urandom(16), csr_der=None, public_key_id=None, replaces=None
+                view.device.id, 1, uid=os.urandom(16), sealed_csr=None, public_key_id=None, replaces=None
             )
         answer = await (await node.known(max_wait_s=3)).ask(proof())
         assert refused(answer) == (Status.TURN, Stage.QUEUE)
@@ -347,7 +349,7 @@ def test_a_key_of_the_devices_own_goes_over_any_channel(database: Database) -> N
         csr = P256KeyMaker().make(SERIAL.decode())
         asking = asyncio.create_task((await node.known(suite=Suite.MAC)).ask(proof(WITHOUT_KEY, csr=csr.csr_der)))
         row = await node.queued()
-        assert (row.csr_der, row.public_key_id) == (csr.csr_der, csr.public_key_id)
+        assert (unseal_csr(row, node.sealer), row.public_key_id) == (csr.csr_der, csr.public_key_id)
         node.offer(row)
         answer = await asking
         assert isinstance(answer, HandOver)

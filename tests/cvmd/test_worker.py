@@ -22,6 +22,7 @@ from cvmd.model import (
     State,
 )
 from cvmd.ports import StoreDown
+from cvmd.seals import unseal_csr, unseal_key
 from cvmd.store.products import ProductRules
 from tests.cvmd.conftest import Bench, an_error
 from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, a_certificate, a_claim, a_key
@@ -52,12 +53,9 @@ def test_what_is_offered_is_the_certificate_and_the_key_that_was_asked_for(
     offer = bench.scene.store.offer(row.id)
     assert offer is not None
     assert (offer.cert_der, offer.endpoint, offer.root_ca_der) == (b"certificate", ENDPOINT, ROOT_CA)
-    assert row.csr_der is not None
-    assert row.sealed_escrow is not None
-    csr = x509.load_der_x509_csr(row.csr_der)
+    csr = x509.load_der_x509_csr(unseal_csr(row, bench.sealer))
     assert [bench.sealer.owns_subject(str(name.value)) for name in csr.subject] == [row.uid]
-    escrow = bench.sealer.unseal(row.sealed_escrow, table="issuances", column="sealed_escrow", row=row.uid)
-    key = load_der_private_key(escrow.reveal(), None)
+    key = load_der_private_key(escrowed(bench, row).reveal(), None)
     assert isinstance(key, EllipticCurvePrivateKey | RSAPrivateKey)
     assert key.key_size == bits
     spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -71,7 +69,7 @@ def test_inv2_the_intent_is_committed_before_create_is_called(bench: Bench) -> N
     bench.carry(queued)
     ((row, csr_der),) = seen
     assert (row.state, row.attempt_open, row.attempts) == (State.INTENT, True, 1)
-    assert row.csr_der == csr_der
+    assert unseal_csr(row, bench.sealer) == csr_der
     assert None not in (row.claim, row.sealed_escrow, row.public_key_id)
 
 
@@ -81,12 +79,45 @@ def test_inv2_nobody_is_told_before_it_is_committed(bench: Bench) -> None:
 
 
 def test_a_device_s_own_csr_is_sent_as_it_is_and_nothing_is_escrowed(bench: Bench) -> None:
-    bench.scene.admin.set_product("sensor", ProductRules(key_source=KeySource.DEVICE_CSR))
     asked: list[bytes] = []
     bench.issuer.first["create"] = lambda _account, csr: asked.append(csr)
-    row = bench.carry(bench.scene.queued(csr_der=b"its csr", public_key_id=b"k" * 32))
+    row = bench.carry(bench.queued_by_csr(b"its csr"))
     assert asked == [b"its csr"]
     assert (row.state, row.sealed_escrow) == (State.OFFERED, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["sealed_csr = NULL", "sealed_csr = X'00'", "sealed_csr = (SELECT sealed_csr FROM issuances WHERE id = 1)"],
+    ids=["taken away", "another", "of another device"],
+)
+def test_inv6_a_csr_that_was_put_into_the_row_is_not_sent(bench: Bench, change: str) -> None:
+    bench.queued_by_csr(b"csr of the writer's own device")
+    victim = bench.queued_by_csr(b"its csr")
+    bench.scene.sql(f"UPDATE issuances SET {change} WHERE id = {victim.id}")
+    row = bench.carry(bench.scene.now(victim.serial))
+    assert (row.state, row.fault, row.attempts) == (State.FAILED, Fault.CSR_UNSEALED, 0)
+    assert "create" not in bench.log
+    assert "create_with_key" not in bench.log
+
+
+def test_inv6_an_issuance_does_not_move_to_another_device(bench: Bench) -> None:
+    queued = bench.queued_by_csr(b"its csr")
+    other = bench.scene.device()
+    (device,) = bench.scene.sql("SELECT MAX(id) FROM devices")
+    bench.scene.sql(f"UPDATE devices SET generation = 1 WHERE id = {device[0]}")
+    bench.scene.sql(f"UPDATE issuances SET device_id = {device[0]} WHERE id = {queued.id}")
+    row = bench.carry(bench.scene.now(other))
+    assert (row.state, row.fault) == (State.FAILED, Fault.CSR_UNSEALED)
+
+
+def test_inv6_a_csr_that_was_changed_after_the_intent_is_not_sent_again(bench: Bench) -> None:
+    bench.issuer.raises("create", an_error(IssuerFault.THROTTLED))
+    waiting = bench.carry(bench.scene.queued())
+    bench.scene.sql("UPDATE issuances SET sealed_csr = X'00'")
+    row = bench.carry_later(bench.scene.now(waiting.serial))
+    assert (row.state, row.fault) == (State.FAILED, Fault.CSR_UNSEALED)
+    assert "create" not in bench.log
 
 
 @pytest.fixture
@@ -105,8 +136,9 @@ def by_aws(bench: Bench) -> list[Created]:
 
 
 def escrowed(bench: Bench, row: Issuance) -> Secret:
-    assert row.sealed_escrow is not None
-    return bench.sealer.unseal(row.sealed_escrow, table="issuances", column="sealed_escrow", row=row.uid)
+    key = unseal_key(row, bench.sealer)
+    assert key is not None
+    return key
 
 
 def test_inv4_a_key_that_aws_made_is_escrowed_with_the_certificate(bench: Bench, by_aws: list[Created]) -> None:
@@ -115,8 +147,8 @@ def test_inv4_a_key_that_aws_made_is_escrowed_with_the_certificate(bench: Bench,
     bench.issuer.first["create_with_key"] = lambda _account: before.append(bench.scene.now(queued.serial))
     row = bench.carry(queued)
     (asked,) = before
-    assert (asked.state, asked.attempt_open, asked.csr_der, asked.sealed_escrow) == (State.INTENT, True, None, None)
-    assert (row.state, row.csr_der, row.public_key_id) == (State.OFFERED, None, None)
+    assert (asked.state, asked.attempt_open, asked.sealed_csr, asked.sealed_escrow) == (State.INTENT, True, None, None)
+    assert (row.state, row.sealed_csr, row.public_key_id) == (State.OFFERED, None, None)
     assert (row.certificate_id, escrowed(bench, row)) == (by_aws[0].certificate_id, by_aws[0].key_der)
     assert "create" not in bench.log
 
@@ -159,7 +191,7 @@ def test_inv2_nothing_is_begun_whose_bundle_could_not_be_built(bench: Bench) -> 
 
 def test_inv10_a_row_that_another_took_first_is_left(bench: Bench) -> None:
     queued = bench.scene.queued()
-    assert bench.scene.store.open_attempt(queued, a_claim(), key=a_key(), sealed_escrow=b"sealed key")
+    assert bench.scene.store.open_attempt(queued, a_claim(), key=a_key())
     assert bench.carry(queued).attempts == 1
     assert "create" not in bench.log
     acked = bench.scene.acked()
@@ -211,7 +243,7 @@ def test_a_create_that_had_no_effect_is_sent_again_with_the_same_key(bench: Benc
     assert bench.scene.store.due(9) == []
     row = bench.carry_later(waiting)
     assert row.state is State.OFFERED
-    assert (row.csr_der, row.sealed_escrow) == (waiting.csr_der, waiting.sealed_escrow)
+    assert (row.sealed_csr, row.sealed_escrow) == (waiting.sealed_csr, waiting.sealed_escrow)
     assert bench.scene.outcomes(row.serial) == [Outcome.REFUSED, Outcome.DONE]
 
 

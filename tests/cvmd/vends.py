@@ -16,6 +16,7 @@ from cvmd.issuer.keys import P256KeyMaker, check_csr, to_pkcs8
 from cvmd.model import Auth, Created, Issuance, KeyPair, Secret
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
+from cvmd.seals import escrow
 from cvmd.store import AdminStore, Database, Store, migrate
 from cvmd.store.accounts import AccountRules
 from cvmd.store.intake import NewDevice
@@ -83,11 +84,9 @@ class Node:
     def offer(self, row: Issuance) -> Issuance:
         """From `queued` to `offered`."""
         claim = Claim(os.urandom(16), 60, b"node" * 4)
-        self.key, escrow = None, None
-        if row.key_source.makes_key:
-            self.key = P256KeyMaker().make(self.sealer.subject(row.uid))
-            escrow = self.sealer.seal(self.key.key_der, table="issuances", column="sealed_escrow", row=row.uid)
-        assert self.store.open_attempt(row, claim, key=self.key, sealed_escrow=escrow)
+        self.key = P256KeyMaker().make(self.sealer.subject(row.uid)) if row.key_source.makes_key else None
+        key = None if self.key is None else escrow(self.key, row, self.sealer)
+        assert self.store.open_attempt(row, claim, key=key)
         der = b"certificate of " + row.uid
         digest = hashlib.sha256(der).digest()
         created = Created(digest, f"arn:aws:iot:eu-west-1:123456789012:cert/{digest.hex()}", der)

@@ -33,7 +33,7 @@ def issuance(number: int, state: State, **facts: Any) -> Issuance:
     known: dict[str, Any] = {
         "uid": bytes(16), "device_id": 1, "serial": b"A1", "claim": None, "lease_until_us": None,
         "not_before_us": 0, "attempts": 1, "unknown_attempts": 0, "attempt_open": False, "resume_state": None,
-        "fault": None, "key_source": KeySource.EC_P256, "public_key_id": None, "csr_der": None,
+        "fault": None, "key_source": KeySource.EC_P256, "public_key_id": None, "sealed_csr": None,
         "certificate_id": None, "thing": "t", "policy": "p", "expires_us": None, "updated_us": AT_US,
         "account": ACCOUNT, "product": PRODUCT, "sealed_escrow": SEALED,
     }  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pymysql
 import pytest
 
-from cvmd.model import Created, Issuance, KeyPair, Outcome, Secret, State
+from cvmd.model import Created, EscrowedKey, Issuance, Outcome, Secret, State
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
 from cvmd.store import AdminStore, Database, Store, Trail, migrate
@@ -57,6 +57,8 @@ class Scene:
     admin: AdminStore
     owner: Database | None = None
     """The database by a login that may do more than the daemon's; None: the daemon's may do all."""
+    key: Callable[[Issuance], EscrowedKey] = lambda _: a_key()
+    """What an attempt is opened with."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def device(self, serial: bytes | None = None, product: str = "sensor") -> bytes:
@@ -70,14 +72,14 @@ class Scene:
         serial = serial or self.device()
         view = self.store.view(serial)
         assert view is not None
-        values: dict[str, Any] = {"uid": os.urandom(16), "csr_der": None, "public_key_id": None, "replaces": None}
+        values: dict[str, Any] = {"uid": os.urandom(16), "sealed_csr": None, "public_key_id": None, "replaces": None}
         assert self.store.queue(view.device.id, view.device.generation + 1, **values | changes)
         return self.now(serial)
 
     def intent(self, serial: bytes | None = None, claim: Claim | None = None) -> Issuance:
         """… with an open attempt, held under `claim`."""
         issuance = self.queued(serial)
-        assert self.store.open_attempt(issuance, claim or a_claim(), key=a_key(), sealed_escrow=b"sealed key")
+        assert self.store.open_attempt(issuance, claim or a_claim(), key=self.key(issuance))
         return self.now(issuance.serial)
 
     def created(self, serial: bytes | None = None, claim: Claim | None = None) -> Issuance:
@@ -145,8 +147,8 @@ def a_claim(lease_s: float = 60.0) -> Claim:
     return Claim(os.urandom(16), lease_s, b"node" * 4)
 
 
-def a_key() -> KeyPair:
-    return KeyPair(Secret(b"key"), b"csr", os.urandom(32))
+def a_key() -> EscrowedKey:
+    return EscrowedKey(b"sealed csr", b"sealed key", os.urandom(32))
 
 
 def a_certificate() -> Created:

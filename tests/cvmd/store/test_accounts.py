@@ -60,7 +60,7 @@ def test_an_account_is_what_was_said_and_can_be_used(scene: Scene) -> None:
         "creates_per_s",
     ):  # fmt: skip
         assert getattr(account, name) == getattr(ALL, name), name
-    assert scene.store.open_attempt(issuance, a_claim(), key=a_key(), sealed_escrow=b"sealed key")
+    assert scene.store.open_attempt(issuance, a_claim(), key=a_key())
     scene.admin.set_account("china", AccountRules())
     assert scene.admin.show_account("china").rules == AccountRules()
 

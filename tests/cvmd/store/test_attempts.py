@@ -1,6 +1,7 @@
 """Attempts: one open at a time, under one claim, within the quota."""
 
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 
@@ -15,18 +16,16 @@ from tests.cvmd.store.conftest import TRAIL, Scene, a_claim, a_key, at_once
 def test_inv2_an_attempt_is_committed_with_claim_and_escrow(scene: Scene) -> None:
     claim, key = a_claim(), a_key()
     issuance = scene.queued()
-    assert scene.store.open_attempt(issuance, claim, key=key, sealed_escrow=b"sealed key")
+    assert scene.store.open_attempt(issuance, claim, key=key)
     now = scene.now(issuance.serial)
     assert (now.state, now.claim, now.attempts, now.attempt_open) == (State.INTENT, claim.id, 1, True)
-    assert (now.csr_der, now.public_key_id, now.sealed_escrow) == (b"csr", key.public_key_id, b"sealed key")
+    assert (now.sealed_csr, now.sealed_escrow, now.public_key_id) == (b"sealed csr", b"sealed key", key.public_key_id)
     assert scene.outcomes(issuance.serial) == [Outcome.OPEN]
 
 
 def test_of_many_workers_one_opens_the_attempt(scene: Scene) -> None:
     issuance = scene.queued()
-    answers = at_once(
-        6, lambda _: scene.store.open_attempt(issuance, a_claim(), key=a_key(), sealed_escrow=b"sealed key")
-    )
+    answers = at_once(6, lambda _: scene.store.open_attempt(issuance, a_claim(), key=a_key()))
     assert sorted(answers) == [False] * 5 + [True]
     assert scene.outcomes(issuance.serial) == [Outcome.OPEN]
 
@@ -36,25 +35,25 @@ def test_the_second_attempt_keeps_key_and_escrow(scene: Scene) -> None:
     issuance = scene.intent(claim=claim)
     assert scene.store.close_attempt(issuance, claim.id, Outcome.UNKNOWN, "reset", wait_s=0)
     rested = scene.now(issuance.serial)
-    assert scene.store.open_attempt(rested, a_claim(), key=None, sealed_escrow=None)
+    assert scene.store.open_attempt(rested, a_claim(), key=None)
     now = scene.now(issuance.serial)
     assert (now.attempts, now.unknown_attempts, now.sealed_escrow) == (2, 1, b"sealed key")
-    assert (now.csr_der, now.public_key_id) == (issuance.csr_der, issuance.public_key_id)
+    assert (now.sealed_csr, now.public_key_id) == (issuance.sealed_csr, issuance.public_key_id)
     assert scene.outcomes(issuance.serial) == [Outcome.UNKNOWN, Outcome.OPEN]
 
 
 def test_no_attempt_is_opened_beside_an_open_one(scene: Scene) -> None:
     issuance = scene.intent(claim=a_claim(lease_s=-1))
-    assert not scene.store.open_attempt(issuance, a_claim(), key=None, sealed_escrow=None)
+    assert not scene.store.open_attempt(issuance, a_claim(), key=None)
     assert scene.outcomes(issuance.serial) == [Outcome.OPEN]
 
 
 def test_no_attempt_is_opened_on_a_row_seen_before_another_attempt(scene: Scene) -> None:
     claim = a_claim()
     stale = scene.queued()
-    assert scene.store.open_attempt(stale, claim, key=a_key(), sealed_escrow=b"sealed key")
+    assert scene.store.open_attempt(stale, claim, key=a_key())
     assert scene.store.close_attempt(scene.now(stale.serial), claim.id, Outcome.REFUSED, "", wait_s=0)
-    assert not scene.store.open_attempt(stale, a_claim(), key=a_key(), sealed_escrow=b"another")
+    assert not scene.store.open_attempt(stale, a_claim(), key=replace(a_key(), sealed_escrow=b"another"))
     assert scene.now(stale.serial).sealed_escrow == b"sealed key"
 
 
@@ -62,7 +61,7 @@ def test_without_a_slot_the_row_waits_for_one(scene: Scene) -> None:
     scene.admin.set_account("default", AccountRules(creates_per_s=1))
     scene.intent()
     issuance = scene.queued()
-    assert not scene.store.open_attempt(issuance, a_claim(), key=a_key(), sealed_escrow=b"sealed key")
+    assert not scene.store.open_attempt(issuance, a_claim(), key=a_key())
     view = scene.store.view(issuance.serial)
     assert view is not None
     assert view.issuance is not None
@@ -73,7 +72,7 @@ def test_without_a_slot_the_row_waits_for_one(scene: Scene) -> None:
 def test_a_refused_compare_and_set_takes_no_slot(scene: Scene) -> None:
     issuance = scene.intent()
     before = scene.sql("SELECT tat_us FROM pace")
-    assert not scene.store.open_attempt(issuance, a_claim(), key=None, sealed_escrow=None)
+    assert not scene.store.open_attempt(issuance, a_claim(), key=None)
     assert scene.sql("SELECT tat_us FROM pace") == before
 
 
@@ -92,7 +91,7 @@ def _open_all(url: str, first: int) -> list[bool]:
     views = [store.view(b"dev-%d" % (number % 30)) for number in range(first, first + 30)]
     issuances = [view.issuance for view in views if view is not None and view.issuance is not None]
     _meeting[0].wait(60)
-    answers = [store.open_attempt(it, a_claim(), key=a_key(), sealed_escrow=b"sealed key") for it in issuances]
+    answers = [store.open_attempt(it, a_claim(), key=a_key()) for it in issuances]
     database.close()
     return answers
 

@@ -117,7 +117,7 @@ def test_what_is_not_committed_is_not_told(scene: Scene) -> None:
     assert not scene.store.record_active(issuance, claim)
     assert not scene.store.fail(issuance, claim.id, Fault.REFUSED, "")
     assert not scene.store.queue(
-        issuance.device_id, 1, uid=os.urandom(16), csr_der=None, public_key_id=None, replaces=None
+        issuance.device_id, 1, uid=os.urandom(16), sealed_csr=None, public_key_id=None, replaces=None
     )
     assert told(scene, issuance.serial) == before
 
@@ -175,7 +175,7 @@ def retrying(scene: Scene) -> Act:
 
 def queueing(scene: Scene) -> Act:
     offered = scene.offered()
-    values = {"uid": os.urandom(16), "csr_der": None, "public_key_id": None}
+    values = {"uid": os.urandom(16), "sealed_csr": None, "public_key_id": None}
     return lambda: scene.store.queue(offered.device_id, 2, **values, replaces=offered.id)
 
 

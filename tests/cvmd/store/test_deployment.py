@@ -108,5 +108,5 @@ def test_inv6_the_users_of_grants_sql_can_do_their_work_and_no_more(mariadb_url:
     for forbidden in ("DELETE FROM audit", "DROP TABLE audit", "ALTER TABLE audit ADD x INT", "TRUNCATE certificates"):
         with pytest.raises(StoreDown, match="privilege"):
             daemon.statement(lambda t, it=forbidden: t.change(text(it)))  # type: ignore[misc]  # mypy: a default
-    assert scene.store.open_attempt(scene.queued(), a_claim(), key=a_key(), sealed_escrow=b"sealed key")
+    assert scene.store.open_attempt(scene.queued(), a_claim(), key=a_key())
     daemon.close()

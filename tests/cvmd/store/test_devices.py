@@ -40,9 +40,9 @@ def test_sql_in_a_serial_is_but_a_serial(scene: Scene, serial: bytes) -> None:
 
 def test_a_queued_issuance_has_what_its_product_says(scene: Scene) -> None:
     uid = os.urandom(16)
-    issuance = scene.queued(uid=uid, csr_der=b"csr", public_key_id=b"k" * 32)
+    issuance = scene.queued(uid=uid, sealed_csr=b"sealed csr", public_key_id=b"k" * 32)
     assert (issuance.uid, issuance.state, issuance.generation) == (uid, State.QUEUED, 1)
-    assert (issuance.csr_der, issuance.public_key_id, issuance.key_source) == (b"csr", b"k" * 32, "ec-p256")
+    assert (issuance.sealed_csr, issuance.public_key_id, issuance.key_source) == (b"sealed csr", b"k" * 32, "ec-p256")
     assert (issuance.attempts, issuance.claim, issuance.sealed_escrow) == (0, None, None)
 
 
@@ -50,7 +50,7 @@ def queue(scene: Scene, serial: bytes, generation: int, replaces: int | None = N
     view = scene.store.view(serial)
     assert view is not None
     return scene.store.queue(
-        view.device.id, generation, uid=os.urandom(16), csr_der=None, public_key_id=None, replaces=replaces
+        view.device.id, generation, uid=os.urandom(16), sealed_csr=None, public_key_id=None, replaces=replaces
     )
 
 

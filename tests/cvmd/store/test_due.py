@@ -16,7 +16,7 @@ def test_nothing_is_due_of_nothing(scene: Scene) -> None:
 
 
 def test_a_due_row_is_whole(scene: Scene) -> None:
-    issuance = scene.queued(csr_der=b"csr", public_key_id=b"k" * 32)
+    issuance = scene.queued(sealed_csr=b"sealed csr", public_key_id=b"k" * 32)
     assert scene.store.due(16) == [issuance]
 
 
@@ -93,7 +93,7 @@ def test_an_account_without_room_does_not_hide_another_accounts_rows(scene: Scen
     pump = scene.queued(b"pump")
     assert pump.account.name == "second"
     first = scene.store.due(4)[0]
-    assert scene.store.open_attempt(first, a_claim(), key=a_key(), sealed_escrow=b"sealed key")
+    assert scene.store.open_attempt(first, a_claim(), key=a_key())
     far_us = pump.updated_us + 3_600_000_000
     scene.sql(f"UPDATE pace SET tat_us = {far_us} WHERE account_id = 1")
     scene.sql("UPDATE accounts SET creates_per_s = 1 WHERE id = 1")

@@ -152,8 +152,8 @@ def test_inv5_a_subject_of_ours_is_proof_without_a_row(scene: Scene) -> None:
 def test_a_device_s_own_key_is_proof_about_the_time_of_an_attempt(scene: Scene, off_s: int, ours: bool) -> None:
     scene.admin.set_product("sensor", ProductRules())
     key = b"k" * 32
-    row = scene.queued(csr_der=b"csr", public_key_id=key)
-    assert scene.store.open_attempt(row, a_claim(), key=None, sealed_escrow=None)
+    row = scene.queued(sealed_csr=b"sealed csr", public_key_id=key)
+    assert scene.store.open_attempt(row, a_claim(), key=None)
     scene.sql("UPDATE issuances SET key_source = 'device-csr', attempt_open = 0")
     scene.sql("UPDATE attempts SET closed_us = opened_us, outcome = 'unknown'")
     ((opened_us,),) = scene.sql("SELECT opened_us FROM attempts")

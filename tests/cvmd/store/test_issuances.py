@@ -61,7 +61,7 @@ def test_created_is_committed_with_certificate_attempt_and_bundle(scene: Scene) 
 def test_inv4_the_key_that_aws_made_comes_with_it_once(scene: Scene, lost: int) -> None:
     claim = a_claim()
     issuance = scene.queued()
-    assert scene.store.open_attempt(issuance, claim, key=None, sealed_escrow=None)
+    assert scene.store.open_attempt(issuance, claim, key=None)
     issuance = scene.now(issuance.serial)
     assert issuance.sealed_escrow is None
     bundle = {"endpoint": ENDPOINT, "root_ca_der": ROOT_CA, "sealed_escrow": b"sealed key"}

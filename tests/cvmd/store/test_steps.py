@@ -14,7 +14,7 @@ from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, Scene, a_certificate, a
 
 Repeated = Callable[[Store, Issuance, Claim], bool]
 STEPS: dict[str, tuple[State, Repeated]] = {
-    "open_attempt": (State.QUEUED, lambda s, i, c: s.open_attempt(i, c, key=a_key(), sealed_escrow=b"sealed")),
+    "open_attempt": (State.QUEUED, lambda s, i, c: s.open_attempt(i, c, key=a_key())),
     "close_attempt": (State.INTENT, lambda s, i, c: s.close_attempt(i, c.id, Outcome.UNKNOWN, "", wait_s=0)),
     "record_created": (
         State.INTENT,
@@ -51,7 +51,7 @@ def test_a_repeated_step_of_a_stranger_is_still_refused(scene: Scene, step: str)
     claim = a_claim()
     issuance = scene.bring(state, claim)
     if state is State.QUEUED:
-        assert scene.store.open_attempt(issuance, claim, key=a_key(), sealed_escrow=b"sealed")
+        assert scene.store.open_attempt(issuance, claim, key=a_key())
     scene.database.lose = 1
     assert not take_step(scene.store, issuance, replace(a_claim(), id=os.urandom(16)))
     assert scene.now(issuance.serial).claim == claim.id
@@ -61,6 +61,6 @@ def test_a_slot_is_taken_once_by_a_repeated_attempt(scene: Scene) -> None:
     issuance = scene.queued()
     scene.admin.set_account("default", AccountRules(creates_per_s=1))
     scene.database.lose = 1
-    assert scene.store.open_attempt(issuance, a_claim(), key=a_key(), sealed_escrow=b"sealed key")
+    assert scene.store.open_attempt(issuance, a_claim(), key=a_key())
     opened_us = scene.sql("SELECT opened_us FROM attempts")[0][0]
     assert scene.sql("SELECT tat_us FROM pace")[0][0] == pytest.approx(opened_us + 1_000_000, abs=500_000)

@@ -166,7 +166,7 @@ def upgrade() -> None:
         sa.Column("fault_detail", sa.String(255)),
         sa.Column("reason", sa.String(16)),
         sa.Column("public_key_id", sa.VARBINARY(32)),
-        sa.Column("csr_der", sa.VARBINARY(2048)),
+        sa.Column("sealed_csr", sa.VARBINARY(2081)),
         sa.Column("sealed_escrow", sa.VARBINARY(2048)),
         sa.Column("certificate_id", sa.VARBINARY(32)),
         sa.Column("endpoint", sa.String(255)),
