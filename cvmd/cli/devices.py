@@ -51,7 +51,7 @@ def add_to(nouns: Subparsers) -> None:
     reissue = add_verb(verbs, "reissue", _reissue, "let a device have a new certificate beyond its product's limit")
     revoke = add_verb(
         verbs, "revoke", _revoke,
-        "revoke a device's certificate for good, and end what is being made for it; `disable` it too to shut it out",
+        "revoke a device's certificate for good, and end what is being made for it; to shut it out, `disable` it first",
     )  # fmt: skip
     history = add_verb(verbs, "history", _history, "print what became of a device, in its order: decisions and Creates")
     for verb in (show, history, disable, enable):

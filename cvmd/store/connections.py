@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+import ssl
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +40,8 @@ def mysql_engine(url: URL, password: Secret | None, tls: Tls, pool: int, timeout
     Raises ConfigError for files of TLS that cannot be used.
     """
     context = tls.context()
-    exposed = context is None and "unix_socket" not in url.query and not is_here(url.host)
+    proven = context is not None and context.verify_mode is ssl.CERT_REQUIRED
+    exposed = not proven and "unix_socket" not in url.query and not is_here(url.host)
     connect_args: dict[str, Any] = {
         "connect_timeout": min(timeout_s, _CONNECT_S),
         "read_timeout": timeout_s,

@@ -51,7 +51,7 @@ _REFUSED = {
     1862: "the user's password has expired",
     2026: "the server offers no TLS (database.tls)",
     2059: "the user is to authenticate in a way that cvmd lacks; for MariaDB's ed25519 install PyNaCl beside it",
-    2061: "the password would be readable on its way: set database.tls",
+    2061: 'the password would be readable for whoever answers: set database.tls = "verify"',
     3159: "the server wants TLS (database.tls)",
 }
 

@@ -76,7 +76,8 @@ def _load(name: str, path: Path, load: Any) -> None:  # noqa: ANN401  # one of s
 
 
 def plugins(*, exposed: bool) -> dict[str, type[_Plugin]]:
-    """What stands in for the driver's own ways to authenticate. `exposed`: in clear, to another machine."""
+    """What stands in for the driver's own ways to authenticate. `exposed`: to another machine, in clear or
+    encrypted for whoever answers."""
     ours: dict[str, type[_Plugin]] = {} if find_spec("nacl") else {"client_ed25519": _NeedsPyNaCl}
     if exposed:
         readable = ("mysql_clear_password", "dialog", "mysql_old_password", "sha256_password")
@@ -105,7 +106,7 @@ class _Plugin:
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise OperationalError(READABLE_PASSWORD, "the password would be readable on its way")
+        raise OperationalError(READABLE_PASSWORD, "the password would be readable for whoever answers")
 
 
 class _HashOnly(_Plugin):

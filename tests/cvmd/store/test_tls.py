@@ -100,9 +100,9 @@ def test_our_certificate_is_shown_to_who_wants_it(server_with_tls: MariaDB, pape
             cipher(server_with_tls, without, url)
 
 
-def test_a_server_without_tls_is_not_talked_to_in_clear(mariadb: MariaDB) -> None:
+def test_a_server_without_tls_is_not_talked_to_in_clear(mariadb: MariaDB, mariadb_url: str) -> None:
     with pytest.raises(StoreDown, match=r"the server offers no TLS \(database.tls\)"):
-        cipher(mariadb, Tls("required"))
+        cipher(mariadb, Tls("required"), mariadb_url)
 
 
 def test_files_that_cannot_be_used_are_named(papers: Path, tmp_path: Path) -> None:
@@ -153,6 +153,14 @@ def let_in(server: MySQL8, *, exposed: bool, context: ssl.SSLContext | None = No
     return server.let_in == 1
 
 
+def its_tls(papers: Path) -> ssl.SSLContext:
+    """Of a server that is who it says."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    sign(papers, "server", FOR_US)
+    context.load_cert_chain(papers / "server.pem", papers / "server.key")
+    return context
+
+
 @pytest.mark.parametrize("remembers", [True, False])
 def test_caching_sha2_password_on_this_machine(remembers: bool) -> None:
     with listening(MySQL8(remembers=remembers)) as server:
@@ -162,10 +170,7 @@ def test_caching_sha2_password_on_this_machine(remembers: bool) -> None:
 
 @pytest.mark.parametrize("remembers", [True, False])
 def test_caching_sha2_password_by_tls(remembers: bool, papers: Path) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    sign(papers, "server", FOR_US)
-    context.load_cert_chain(papers / "server.pem", papers / "server.key")
-    with listening(MySQL8(remembers=remembers, tls=context)) as server:
+    with listening(MySQL8(remembers=remembers, tls=its_tls(papers))) as server:
         assert let_in(server, exposed=False, context=Tls("verify", papers / "ca.pem").context())
     assert not server.offered_key
 
@@ -179,15 +184,19 @@ def test_caching_sha2_password_in_clear_to_another_machine_as_far_as_it_is_a_has
     "plugin",
     ["caching_sha2_password", "sha256_password", "mysql_clear_password", "dialog", "mysql_old_password"],
 )
-def test_inv6_no_readable_password_leaves_in_clear(plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tls", [NO_TLS, Tls("required")], ids=["clear", "by TLS to anybody"])
+def test_inv6_no_readable_password_leaves_for_whoever_answers(
+    plugin: str, tls: Tls, papers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nor under a public key that whoever answers has sent along."""
     monkeypatch.setattr(connections, "is_here", lambda _: False)
-    refused = pytest.raises(StoreDown, match=r"readable on its way: set database.tls \(2061\)")
-    with listening(MySQL8(plugin)) as server, refused:
-        ask(server)
+    refused = pytest.raises(StoreDown, match=r'readable for whoever answers: set database.tls = "verify" \(2061\)')
+    with listening(MySQL8(plugin, tls=None if tls is NO_TLS else its_tls(papers))) as server, refused:
+        ask(server, tls)
     assert not server.offered_key
     assert PASSWORD not in b"".join(server.received)
-    assert len(server.received) == 1, "nothing follows the client's first answer"
+    requests = 1 if tls is NO_TLS else 2  # one of which asks for TLS
+    assert len(server.received) == requests, "nothing follows the client's first answer"
 
 
 def test_ed25519_says_what_it_lacks() -> None:
