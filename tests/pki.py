@@ -59,6 +59,9 @@ class Pki:
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: float, extension: x509.ExtensionType
     ) -> x509.Certificate:
         now = datetime.now(UTC)
+        signer = self._key.public_key()
+        may_sign = subject == self._name
+        usage = x509.KeyUsage(not may_sign, False, False, False, False, may_sign, may_sign, False, False)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -68,5 +71,9 @@ class Pki:
             .not_valid_before(now - timedelta(days=1))
             .not_valid_after(now + timedelta(days=days))
             .add_extension(extension, critical=True)
+            # Since 3.13 Python takes no chain without these (RFC 5280, 4.2.1.1 to 4.2.1.3).
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
+            .add_extension(usage, critical=True)
             .sign(self._key, hashes.SHA256())
         )
