@@ -48,7 +48,9 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
     suites: Annotated[
         tuple[Literal["mac", "noise"], ...], Meta(min_length=1, description="suites offered to devices")
     ] = ("mac", "noise")
-    max_connections: Annotated[int, Meta(ge=1, le=1_000_000, description="open connections in all")] = 10_000
+    max_connections: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="open connections in all; by TLS 110 KiB each")
+    ] = 10_000
     max_per_source: Annotated[
         int, Meta(ge=1, le=1_000_000, description="open connections of one source address; mind NAT")
     ] = 256
