@@ -30,17 +30,18 @@ class Changes:
         self._loop = asyncio.get_running_loop()
         self.draining = False  # read by who would wait
 
-    async def wait(self, issuance: Issuance, timeout_s: float) -> None:
-        """Until the row has moved from what `issuance` shows, the node drains, or the time is over."""
+    async def wait(self, issuance: Issuance, timeout_s: float) -> bool:
+        """Until the row has moved from what `issuance` shows, or the node drains. False: the time was over first."""
         if self.draining:
-            return
+            return True
         waiter: asyncio.Future[None] = self._loop.create_future()
         waiters = self._waiters.setdefault(issuance.id, set())
         waiters.add(waiter)
         # Of two who wait, the one who saw less: else the poll would compare with what only the other knows.
         self._seen[issuance.id] = min(issuance.updated_us, self._seen.get(issuance.id, issuance.updated_us))
         try:
-            await asyncio.wait([waiter], timeout=max(timeout_s, 0))
+            done, _ = await asyncio.wait([waiter], timeout=max(timeout_s, 0))
+            return bool(done)
         finally:
             waiters.discard(waiter)
             if not waiters and self._waiters.get(issuance.id) is waiters:

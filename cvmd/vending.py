@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from cvmd import authentication
 from cvmd.authentication import Credentials, Denial
@@ -84,22 +85,36 @@ class Channel:
     private: bool
 
 
+_LOOK_S: Final = 1.0
+"""How old may be what is known of an account's line."""
+
+
 class Lines:
-    """What the devices of each account wait behind: asked of the database once a second."""
+    """What the devices of each account wait behind."""
 
     def __init__(self, store: VendingStore, db: Pool) -> None:
         self._store = store
         self._db = db
         self._known: dict[int, tuple[float, Line]] = {}
 
-    async def of(self, account: Account) -> Line:
-        """The line as it was at most a second ago. Raises StoreDown."""
+    async def of(self, issuance: Issuance) -> tuple[Kind, int]:
+        """What holds it up, as issuance.behind has it: TURN as it was at most a second ago, all else as it is now.
+
+        Raises StoreDown.
+        """
+        account = issuance.account
         asked_s, line = self._known.get(account.id, (-math.inf, Line(0, (), 0)))
-        if time.monotonic() - asked_s > 1:
+        if time.monotonic() - asked_s > _LOOK_S:
             # Known before it is asked: of those who come in the same instant one asks, not all.
             self._known[account.id] = (time.monotonic(), line)
-            line = await self._db.run(self._store.line, account.id)
-            self._known[account.id] = (time.monotonic(), line)
+            line = await self._ask(account)
+        kind, wait_s = behind(line, issuance)
+        # Nobody is sent away for what has been mended since.
+        return (kind, wait_s) if kind is Kind.TURN else behind(await self._ask(account), issuance)
+
+    async def _ask(self, account: Account) -> Line:
+        line = await self._db.run(self._store.line, account.id)
+        self._known[account.id] = (time.monotonic(), line)
         return line
 
 
@@ -275,20 +290,22 @@ class Vend:
         return objects
 
     async def _wait(self, view: View, issuance: Issuance, until_s: float) -> Answer | None:
-        """Hold the request until the row moves; past that, say when to ask again, or to come back another
-        time."""
+        """Hold the request until the row moves; past that, say when to ask again, or to come back another time."""
         stage = _STAGES[issuance.state]
-        kind, wait_s = behind(await self._s.lines.of(view.product.account), issuance)
-        if kind is not Kind.TURN:
-            # SPEC.md 10.4: the stage that fails; of a row that is queued, its Create.
-            usual = refusal(kind, stage=max(stage, Stage.CREATE) if kind is Kind.AWS_DOWN else None)
-            return replace(usual, retry_s=max(usual.retry_s, wait_s))
-        if wait_s > self._device_wait_s:
-            return refusal(Kind.TURN, stage=stage, retry_s=min(wait_s, MAX_TURN_S))
-        left_s = until_s - time.monotonic()
-        if left_s > 0 and not self._s.changes.draining:
-            await self._s.changes.wait(issuance, left_s)
-            return None
+        while True:
+            kind, wait_s = await self._s.lines.of(issuance)
+            if kind is not Kind.TURN:
+                # SPEC.md 10.4: the stage that fails; of a row that is queued, its Create.
+                usual = refusal(kind, stage=max(stage, Stage.CREATE) if kind is Kind.AWS_DOWN else None)
+                return replace(usual, retry_s=max(usual.retry_s, wait_s))
+            if wait_s > self._device_wait_s:
+                return refusal(Kind.TURN, stage=stage, retry_s=min(wait_s, MAX_TURN_S))
+            left_s = until_s - time.monotonic()
+            if left_s <= 0 or self._s.changes.draining:
+                break
+            # A breaker that opens meanwhile moves no row.
+            if await self._s.changes.wait(issuance, min(left_s, _LOOK_S)):
+                return None
         if self._s.changes.draining:
             return refusal(Kind.DRAINING, stage=stage)
         if time.monotonic() - self._began_s < self._device_wait_s:

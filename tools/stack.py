@@ -13,12 +13,12 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from signal import SIGTERM, Signals
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from tools.awsiot import Control
@@ -37,10 +37,13 @@ ENVIRONMENT = {
 class Process:
     """A child that is known by its pid, and ended by it."""
 
+    popen: ClassVar[Callable[..., Any]] = subprocess.Popen
+    """How a command is started; tests have one that is quicker."""
+
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
         self.log = log
         with log.open("ab") as stderr:
-            self._popen = subprocess.Popen(
+            self._popen = Process.popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -53,7 +56,7 @@ class Process:
     def first_line(self) -> str:
         """The first line of its standard output; RuntimeError with the end of its log if it ends before."""
         assert self._popen.stdout is not None, "opened as a pipe"
-        line = self._popen.stdout.readline()
+        line: str = self._popen.stdout.readline()
         if not line:
             self.raise_ended()
         return line
@@ -78,7 +81,8 @@ class Process:
 
     def running(self) -> bool:
         """Whether it is there still."""
-        return self._popen.poll() is None
+        ended: bool = self._popen.poll() is not None
+        return not ended
 
     def raise_ended(self) -> None:
         """RuntimeError that tells what its log ends with."""
@@ -92,7 +96,8 @@ class Process:
 
     def wait(self, timeout_s: float = READY_WITHIN_S) -> int:
         """Its exit status, once it has ended."""
-        return self._popen.wait(timeout_s)
+        code: int = self._popen.wait(timeout_s)
+        return code
 
     def end(self, number: Signals = SIGTERM) -> int:
         """Signal it if it runs, and wait for its end; its exit status."""
@@ -226,11 +231,14 @@ class Stack:
             *arguments,
             *(["--config", str(self.config)] if config else []),
         ]
-        environment = {**os.environ, **ENVIRONMENT}
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment)
-        if check and done.returncode:
-            raise RuntimeError(f"cvmd {' '.join(arguments)}: exit {done.returncode}: {done.stderr.strip()}")
-        return done
+        running = Process.popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **ENVIRONMENT},
+        )  # fmt: skip
+        output, errors = running.communicate()
+        if check and running.returncode:
+            raise RuntimeError(f"cvmd {' '.join(arguments)}: exit {running.returncode}: {errors.strip()}")
+        return subprocess.CompletedProcess(command, running.returncode, output, errors)
 
     # What an operator does.
 

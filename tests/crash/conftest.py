@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from queue import SimpleQueue
 
 import pytest
-from node import start_server
+from forks import start_server
 from rest import check_reconciled
 from rig import Case, End, Everywhere, Rig
 

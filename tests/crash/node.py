@@ -8,7 +8,6 @@ that a Plan names, something happens.
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import sys
@@ -18,19 +17,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import forkserver
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pymysql
-import pytest
 from pymysql.connections import Connection
 
 from cvmd import app, aws, cli
 from cvmd.errors import IssuerError, IssuerFault
-from cvmd.issuer.aws_iot import AwsIot, AwsSettings
-from cvmd.model import Account
 from tools.stack import ENVIRONMENT
 
 _CONNECTION_GONE = {2003, 2006, 2013}
@@ -60,12 +54,6 @@ class Orders:
     log: Path
     trace: Path
     plan: Plan = NOTHING
-
-
-def warm_up() -> None:
-    """What costs most of a start, done once before the forks: boto3 loads its model of AWS at the first client."""
-    os.environ.update(ENVIRONMENT)
-    AwsIot(AwsSettings(region="us-east-1"))._client(Account(0, "", None, "http://127.0.0.1:1", None, None, 1))
 
 
 def run(orders: Orders) -> None:
@@ -179,21 +167,3 @@ async def _watch_lag(tracer: Tracer) -> None:
         if (lag_s := time.monotonic() - due_s) > worst_s:
             worst_s = lag_s
             tracer.note("lag", f"{lag_s:.4f}")
-
-
-_forks = multiprocessing.get_context("forkserver")
-
-
-def start_server() -> None:
-    """The server that forks: it has imported all, and warmed up."""
-    multiprocessing.set_forkserver_preload(["warm"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
-        forkserver.ensure_running()
-
-
-def forked(orders: Orders) -> BaseProcess:
-    """A child that runs `orders`. It costs no more than a fork."""
-    process = _forks.Process(target=run, args=(orders,), daemon=True)
-    process.start()
-    return process

@@ -8,7 +8,6 @@ import os
 import random
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -19,8 +18,9 @@ from subprocess import CompletedProcess
 from typing import Any, Protocol, TypeVar
 
 import pytest
+from forks import Child
 from harness import KEY_SOURCES, caller, rows, seed, with_products
-from node import NOTHING, Orders, Plan, forked
+from node import NOTHING, Orders, Plan, run
 
 from tools.client import DeviceStorage, Done, MemoryFlash, Options, Outcome, vend
 from tools.mariadb import MariaDB
@@ -46,8 +46,6 @@ PRODUCTS = ["ec", "csr", *(pytest.param(it, marks=pytest.mark.full) for it in KE
 """For tests that repeat a vend many times: with each key source where there is time, else with the two cheap ones."""
 
 _numbers = itertools.count(1)
-_one_asks = threading.Lock()
-"""multiprocessing takes a child's status once: of two threads that ask at a time one would get another answer."""
 
 
 def wait_until(holds: Callable[[], Any], what: str, *seen: object, pause_s: float = 0.01) -> Any:
@@ -67,21 +65,12 @@ def _free_port() -> int:
             return port
 
 
-class Forked:
+class Forked(Child):
     """A daemon that was forked. As tools.stack.Process, of another parent."""
 
     def __init__(self, orders: Orders) -> None:
+        super().__init__(run, orders)
         self.log, self._trace = orders.log, orders.trace
-        with _one_asks:
-            self._process = forked(orders)
-        assert self._process.pid is not None, "it was started"
-        self.pid = self._process.pid
-
-    def exit_code(self) -> int | None:
-        """Negative for a signal; None while it runs."""
-        with _one_asks:
-            self._process.join(0)
-            return self._process.exitcode
 
     def __str__(self) -> str:
         """The end of its log."""
@@ -89,7 +78,7 @@ class Forked:
 
     def running(self) -> bool:
         """Whether it is there still."""
-        return self.exit_code() is None
+        return self.poll() is None
 
     def signal(self, number: Signals) -> None:
         """Send it a signal."""
@@ -99,7 +88,7 @@ class Forked:
     def wait(self) -> int | None:
         """Its exit status, once it has ended."""
         wait_until(lambda: not self.running(), f"{self.log} ends")
-        return self.exit_code()
+        return self.poll()
 
     def end(self, number: Signals = SIGTERM) -> int | None:
         """Signal it if it runs, and wait for its end; its exit status."""

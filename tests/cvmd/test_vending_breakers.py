@@ -1,5 +1,6 @@
 """A vend behind a breaker: told at once, unless waiting is all that it takes; the issuance stays queued."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,26 @@ def test_what_holds_up_more_than_one_is_told_at_once_and_the_row_stays(
         assert isinstance(answer, Refusal)
         assert retry_s - 2 <= answer.retry_s <= retry_s
         assert (await node.queued()).state is State.QUEUED
+
+    run(database, test)
+
+
+def test_who_waits_is_told_of_a_breaker_that_opens_meanwhile(database: Database) -> None:
+    async def test(node: Node) -> None:
+        asking = asyncio.create_task((await node.known()).ask(proof()))
+        await node.queued()
+        node.store.trip(1, "", "account", "", lambda _: 200.0, trial=False)
+        assert refused(await asking) == (Status.BACKEND, Stage.CREATE)
+
+    run(database, test)
+
+
+def test_nobody_is_sent_away_for_what_is_mended(database: Database) -> None:
+    async def test(node: Node) -> None:
+        node.store.trip(1, "", "account", "", lambda _: 200.0, trial=False)
+        assert refused(await (await node.known()).ask(proof())) == (Status.BACKEND, Stage.CREATE)
+        assert node.store.close_breaker(1, "")
+        await handed_over(node, EVERYTHING)
 
     run(database, test)
 

@@ -5,11 +5,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 from harness import MakeStack, with_products
 
 from tools.mariadb import MariaDB
-from tools.stack import Stack
+from tools.stack import Process, Stack
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked() -> Iterator[None]:
+    """All processes of stacks are forks."""
+    forks.start_server()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Process, "popen", forks.Command.popen)
+        yield
 
 
 @pytest.fixture
