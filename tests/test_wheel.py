@@ -101,7 +101,6 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     return install
 
 
-@pytest.mark.timeout(600)
 def test_the_installed_programs_use_what_the_wheel_brought(installed: Callable[[str], Path], tmp_path: Path) -> None:
     """Migrations, grants, policy, roots: each is read by a command, with no checkout in reach."""
     cvmd = installed(HERE) / "bin" / "cvmd"

@@ -26,7 +26,7 @@ from tools.client import DeviceStorage, Done, MemoryFlash, Options, Outcome, ven
 from tools.mariadb import MariaDB
 from tools.stack import Stack
 
-WITHIN_S = 60.0
+WITHIN_S = 180.0
 """By then what a test waits for has happened, or it fails."""
 CREATE, ACTIVATE = "CreateCertificateFromCsr", "UpdateCertificate"
 SHORT = {

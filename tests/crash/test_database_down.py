@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pymysql
 import pytest
-from node import start_server
+from forks import start_server
 from rest import Account, check_reconciled
 from rig import CREATE, Device, Print, Rig, wait_until
 from sqlalchemy import make_url

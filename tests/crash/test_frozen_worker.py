@@ -1,7 +1,6 @@
 """A worker that is frozen past its lease while another node does its work, and then wakes in the middle of a call."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from signal import SIGCONT, SIGKILL
@@ -24,10 +23,8 @@ def frozen_and_other(rig: Rig, device: Device, plan: Plan) -> Iterator[tuple[For
     nodes: list[Forked] = []
     try:
         nodes.append(rig.start_node(plan))
-        with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(device.ask, nodes[0].port)
-            wait_until(lambda: nodes[0].trace("hit"), f"{plan} is reached")
-            assert not asked.result()
+        wait_until(lambda: nodes[0].trace("hit") or device.ask(nodes[0].port), f"{plan} is reached", device.told)
+        assert nodes[0].trace("hit"), device.told
         device.options = usual
         nodes.append(rig.start_node())  # only now: it might have been the one that took up the work
         yield nodes[0], nodes[1]

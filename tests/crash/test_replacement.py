@@ -92,7 +92,7 @@ def steps(rig: Rig, product: str) -> list[Plan]:
     return [Plan(step, what) for step in called for what in ("die-before", "die-after")]
 
 
-@pytest.mark.parametrize("product", ["ec", pytest.param("csr", marks=[pytest.mark.full, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("product", ["ec", pytest.param("csr", marks=pytest.mark.full)])
 def test_inv1_killed_at_every_step_of_a_replacement(
     everywhere: Everywhere, rig: Rig, counts: Print, product: str
 ) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 from harness import CREATES, MakeStack, caller, seed, with_products
 
 from cvmd.issuer.keys import pem_to_der
@@ -108,7 +107,6 @@ def lent(stack: Stack) -> dict[str, str]:
     }
 
 
-@pytest.mark.timeout(300)
 def test_credentials_that_end_for_good_hold_200_vends_up_until_they_are_mended(
     make_stack: MakeStack, tmp_path: Path
 ) -> None:
@@ -237,7 +235,6 @@ def test_every_permission_has_its_part() -> None:
     assert {*OF_A_VEND, *OF_A_DISPOSAL, *OF_RECONCILE, *OF_A_KEY_SOURCE} == set(actions())
 
 
-@pytest.mark.timeout(300)
 def test_the_daemon_says_which_permission_lacks_and_goes_on_once_it_is_there(make_stack: MakeStack) -> None:
     """Each in turn. The breaker, not the device, bears it: no certificate is lost, and none is made twice."""
     stack = with_products(make_stack(deadlines__request_s=2.0))

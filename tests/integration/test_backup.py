@@ -14,8 +14,6 @@ from tools.client import MemoryFlash
 from tools.mariadb import MariaDB, login, private_mariadb
 from tools.stack import Stack
 
-pytestmark = pytest.mark.timeout(300)  # two servers, and a command line for each device
-
 PRODUCTS = ("ec", "csr")
 MOMENTS = ("not yet called", "on offer", "vended", "renewed since")
 """Of a device, as the backup has it; what it had come to when the server was lost is more."""

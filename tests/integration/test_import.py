@@ -142,7 +142,6 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.timeout(400)
 def test_killed_at_ten_points_it_ends_the_same_and_no_token_is_lost(office: Office) -> None:
     ends = Counter[str]()
     for number, (point, batch) in enumerate(POINTS):

@@ -177,7 +177,6 @@ def table(answers: dict[Cell, str]) -> Iterator[str]:
         yield f"| {auth} | {' | '.join(cells)} |"
 
 
-@pytest.mark.timeout(300)
 def test_inv6_what_is_vended_and_what_is_refused(
     stack: Stack, pki: Pki, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

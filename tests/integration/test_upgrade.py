@@ -172,7 +172,6 @@ def load(mariadb: MariaDB, mariadb_url: str, make_stack: MakeStack) -> tuple[Sta
     return stack, Load([caller(stack, serial, token, product) for serial, token, _, _, product in fleet])
 
 
-@pytest.mark.timeout(300)
 def test_inv10_two_versions_serve_side_by_side(
     load: tuple[Stack, Load], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
