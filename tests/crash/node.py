@@ -121,7 +121,8 @@ class Tracer:
     def _perhaps(self, step: str, when: str) -> None:
         for what, number in (("die", signal.SIGKILL), ("stop", signal.SIGSTOP)):
             if self._is(step, f"{what}-{when}"):
-                os.kill(os.getpid(), number)
+                # To this very thread: of a stop for the process it hears once another thread has run to take it.
+                signal.pthread_kill(threading.get_ident(), number)
 
     def _is(self, step: str, what: str) -> bool:
         if self._done or (step, what) != (self._plan.step, self._plan.what):

@@ -47,6 +47,8 @@ def test_inv1_inv10_a_create_that_comes_late_is_a_loser(rig: Rig, counts: Print,
         wait_until(
             lambda: [it["status"] for it in certificates(rig, device) if it["reason"] == "loser"] == ["deleted"],
             "what the frozen node had made is disposed of",
+            frozen,
+            other,
         )
     rest = account.at_rest(device)
     check_reconciled(rig)
