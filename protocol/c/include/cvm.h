@@ -174,6 +174,7 @@ struct cvm_session {
     const struct cvm_port *port;
     const struct cvm_device *device;
     void *user;
+    const uint8_t *have; /* the digest that PROOF names, if any */
     uint32_t since_ms;
     uint32_t sent_frames;
     uint32_t opened_frames;

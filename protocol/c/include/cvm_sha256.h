@@ -18,8 +18,7 @@ extern "C" {
 #include CVM_SHA256_HEADER
 #else
 struct cvm_sha256 {
-    uint32_t state[8];
-    uint32_t block[16]; /* bytes are shifted in, so the words are right on any machine */
+    uint32_t words[24]; /* the state, last word first, then the block: bytes are shifted in, on any machine */
     uint32_t size;      /* bytes so far */
 };
 #endif

@@ -2,12 +2,6 @@
  * server sent? Then, of bytes that are right, the objects' heads, and the certificate once more for its digest. */
 #include "cvm_internal.h"
 
-/* The bundle is no good: nothing of it is kept. */
-static enum cvm_status dropped(struct cvm_session *session, enum cvm_status status)
-{
-    return cvm_end(session, cvm_remember(session, CVM_RECORD_NONE) ? status : CVM_BROKEN);
-}
-
 static enum cvm_status hash_from(struct cvm_session *session, unsigned offset, unsigned size)
 {
     session->at = (uint16_t)offset;
@@ -19,7 +13,6 @@ static enum cvm_status hash_from(struct cvm_session *session, unsigned offset, u
 
 enum cvm_status cvm_read_back(struct cvm_session *session)
 {
-    session->flags = (uint8_t)(session->flags & ~(unsigned)CVM_CHECKED);
     return hash_from(session, 0, session->record.total);
 }
 
@@ -28,31 +21,25 @@ enum cvm_status cvm_read_back(struct cvm_session *session)
 static unsigned parsed(const struct cvm_session *session)
 {
     const uint32_t total = session->record.total;
-    uint32_t at = 0;
-    unsigned kind = 0, seen = 0, first = 0;
+    uint32_t at = 0, missing = session->device->want, size = 0, first = 0;
+    unsigned kind = 0;
     uint8_t head[CVM_OBJECT_HEAD];
 
-    while (at < total) {
-        unsigned size;
-
-        if (total - at < sizeof head ||
-            session->port->load(session->user, (uint16_t)at, head, sizeof head) != 0 || head[0] <= kind) {
+    for (; at < total; at += size) {
+        if (total - at < sizeof head || session->port->load(session->user, (uint16_t)at, head, sizeof head) != 0 ||
+            head[0] <= kind) {
             return 0;
         }
         kind = head[0];
         size = cvm_get16(head + 1);
-        at += (uint32_t)sizeof head + size;
         if (size == 0) {
             return 0;
         }
-        if (first == 0) {
-            first = size;
-        }
-        if (kind < 16) {
-            seen |= 1u << kind;
-        }
+        at += sizeof head;
+        first = first == 0 ? size : first;
+        missing &= kind < 16 ? ~(1u << kind) : ~0u;
     }
-    return at == total && (session->device->want & ~seen) == 0 ? first : 0;
+    return at == total && missing == 0 ? first : 0;
 }
 
 /* The certificate's digest is known: the flash holds all that was asked for. */
@@ -61,26 +48,25 @@ static enum cvm_status checked(struct cvm_session *session)
     const struct cvm_port *port = session->port;
 
     if (session->record.state != CVM_RECORD_PARTIAL) { /* from before a reset: it goes into HAVE */
-        session->flags |= CVM_OWN_HAVE;
+        session->have = session->u.digest;
         return cvm_begin(session, CVM_TYPE_HELLO);
     }
     session->flags |= CVM_PROGRESS;
-    if ((port->accept != NULL && port->accept(session->user, session->u.digest) != 0) ||
-        !cvm_remember(session, CVM_RECORD_STORED)) {
-        return cvm_end(session, CVM_BROKEN);
+    if (port->accept != NULL && port->accept(session->user, session->u.digest) != 0) {
+        return CVM_BROKEN;
     }
-    return cvm_begin(session, CVM_TYPE_ACK);
+    return cvm_remember(session, CVM_RECORD_STORED, cvm_begin(session, CVM_TYPE_ACK));
 }
 
 enum cvm_status cvm_hash_some(struct cvm_session *session)
 {
     const struct cvm_device *device = session->device;
-    const uint16_t size = session->due < device->buffer_size ? session->due : device->buffer_size;
+    const unsigned size = session->due < device->buffer_size ? session->due : device->buffer_size;
     uint8_t digest[CVM_DIGEST_SIZE];
     unsigned certificate;
 
     if (session->port->load(session->user, session->at, device->buffer, size) != 0) {
-        return cvm_end(session, CVM_BROKEN);
+        return CVM_BROKEN;
     }
     cvm_sha256_add(&session->u.hash, device->buffer, size);
     session->at = (uint16_t)(session->at + size);
@@ -93,12 +79,12 @@ enum cvm_status cvm_hash_some(struct cvm_session *session)
         memcpy(session->u.digest, digest, sizeof digest);
         return checked(session);
     }
-    if (memcmp(digest, session->record.bundle_id, CVM_BUNDLE_ID_SIZE) != 0) {
-        return dropped(session, CVM_BROKEN);
+    if (cvm_differ(digest, session->record.bundle_id, CVM_BUNDLE_ID_SIZE)) { /* nothing of it is kept */
+        return cvm_remember(session, CVM_RECORD_NONE, CVM_BROKEN);
     }
     certificate = parsed(session);
     if (certificate == 0) {
-        return dropped(session, CVM_PEER);
+        return cvm_remember(session, CVM_RECORD_NONE, CVM_PEER);
     }
     session->flags |= CVM_CHECKED;
     return hash_from(session, CVM_OBJECT_HEAD, certificate);

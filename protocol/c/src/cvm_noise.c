@@ -26,20 +26,11 @@ static void mix_hash(struct cvm_session *session, const uint8_t *bytes, size_t s
 /* Noise's HKDF with two outputs, into `one` and `two`. `from` may be one of them. */
 static void derive(const uint8_t *from, const uint8_t *material, size_t size, uint8_t *one, uint8_t *two)
 {
-    static const uint8_t number[2] = {1, 2};
-    struct cvm_sha256 hash;
     uint8_t key[KEY];
 
-    cvm_hmac_begin(&hash, from, KEY);
-    cvm_sha256_add(&hash, material, size);
-    cvm_hmac_end(&hash, from, KEY, key);
-    cvm_hmac_begin(&hash, key, KEY);
-    cvm_sha256_add(&hash, number, 1);
-    cvm_hmac_end(&hash, key, KEY, one);
-    cvm_hmac_begin(&hash, key, KEY);
-    cvm_sha256_add(&hash, one, KEY);
-    cvm_sha256_add(&hash, number + 1, 1);
-    cvm_hmac_end(&hash, key, KEY, two);
+    cvm_hmac(from, material, size, NULL, 0, key);
+    cvm_hmac(key, "\1", 1, NULL, 0, one);
+    cvm_hmac(key, one, KEY, "\2", 1, two);
     cvm_wipe(key, sizeof key);
 }
 
@@ -53,11 +44,12 @@ void cvm_keys(struct cvm_session *session, const uint8_t *challenge)
     static const char name[] = "Noise_NNpsk0_25519_ChaChaPoly_SHA256";
     const struct cvm_device *device = session->device;
     struct cvm_sha256 hash;
-    uint8_t psk[KEY], mixed[KEY];
+    uint8_t psk[KEY], mixed[KEY + 1];
 
     cvm_transcript(session, NULL, 0, challenge, mixed);
+    mixed[KEY] = 1;
     cvm_extract(device->token, device->token_size, h(session));
-    cvm_expand(h(session), "cvm1 noise psk", 14, mixed, KEY, psk);
+    cvm_hmac(h(session), "cvm1 noise psk", 14, mixed, sizeof mixed, psk);
     cvm_sha256_begin(&hash);
     cvm_sha256_add(&hash, name, sizeof name - 1);
     cvm_sha256_end(&hash, session->server_key);
@@ -80,19 +72,22 @@ static void count_in(uint8_t nonce[12], uint32_t count)
     }
 }
 
-uint8_t *cvm_text(const struct cvm_session *session)
-{
-    return session->device->buffer + CVM_HEADER_SIZE + (session->sent_frames == 0 ? CVM_EPHEMERAL_SIZE : 0u);
-}
-
-size_t cvm_seal(struct cvm_session *session, size_t size)
+static bool seal(struct cvm_session *session)
 {
     const struct cvm_port *port = session->port;
     const bool first = session->sent_frames == 0;
-    uint8_t *frame = session->device->buffer, *text = cvm_text(session), *ephemeral = frame + CVM_HEADER_SIZE;
+    uint8_t *frame = session->device->buffer, *ephemeral = frame + CVM_HEADER_SIZE;
+    uint8_t *text = first ? ephemeral + CVM_EPHEMERAL_SIZE : ephemeral;
     uint8_t nonce[12], key[KEY];
+    size_t size;
     int failed = 0;
 
+    text[0] = session->request;
+    size = 1 + cvm_lay_out(session, text + 1);
+#if CVM_CSR
+    memcpy(text + size, session->device->csr, cvm_csr_size(session));
+    size += cvm_csr_size(session);
+#endif
     count_in(nonce, first ? 0 : session->sent_frames - 1);
     if (first) {
         failed = port->random(session->user, session->u.digest, KEY) != 0 ||
@@ -108,10 +103,23 @@ size_t cvm_seal(struct cvm_session *session, size_t size)
     if (first) {
         mix_hash(session, text, size);
     }
-    size += (size_t)(text - frame);
-    cvm_put16(frame, (unsigned)(size - CVM_HEADER_SIZE));
+    size += (size_t)(text - ephemeral);
+    cvm_put16(frame, (unsigned)size);
     frame[2] = session->request;
-    return failed != 0 ? 0 : size;
+    return failed == 0;
+}
+
+const uint8_t *cvm_seal(struct cvm_session *session, uint8_t *room, size_t *size)
+{
+    const uint8_t *frame = session->device->buffer;
+
+    (void)room;
+    if ((session->flags & CVM_SEALED) == 0 && !seal(session)) { /* once: a key and nonce seal one text */
+        return NULL;
+    }
+    session->flags |= CVM_SEALED;
+    *size = CVM_HEADER_SIZE + cvm_get16(frame);
+    return frame;
 }
 
 /* Message 2: e, ee. Its payload is opened under `key`, then both directions have keys of their own. */

@@ -4,7 +4,7 @@
 void cvm_init(struct cvm_session *session, const struct cvm_port *port, void *user, const struct cvm_device *device,
               const uint8_t *record)
 {
-    memset(session, 0, sizeof *session);
+    cvm_wipe(session, sizeof *session);
     session->port = port;
     session->user = user;
     session->device = device;
@@ -47,25 +47,49 @@ static bool is_right(const struct cvm_device *device)
 /* nonce_c, which never repeats for a token (SPEC.md, 5.4). Returns whether there is one. */
 static bool draw_nonce(struct cvm_session *session)
 {
-    const bool random = session->port->random(session->user, session->nonce, CVM_NONCE_SIZE) == 0;
+    bool good = session->port->random(session->user, session->nonce, CVM_NONCE_SIZE) == 0;
 #if CVM_NONCE_COUNTERS
     const struct cvm_device *device = session->device;
-    uint8_t info[CVM_SHA256_SIZE], prk[CVM_SHA256_SIZE]; /* the key comes where its input was */
+    uint8_t info[8 + CVM_NONCE_SIZE + 1], prk[CVM_SHA256_SIZE], key[CVM_SHA256_SIZE];
+    size_t size = 8;
 
     cvm_put32(info, device->boot);
     cvm_put32(info + 4, ++session->connection);
-    memcpy(info + 8, session->nonce, CVM_NONCE_SIZE);
+    if (good) {
+        memcpy(info + size, session->nonce, CVM_NONCE_SIZE);
+        size += CVM_NONCE_SIZE;
+    }
+    info[size] = 1;
     cvm_extract(device->token, device->token_size, prk);
-    cvm_expand(prk, "cvm1 nonce", 10, info, random ? 8u + CVM_NONCE_SIZE : 8u, info);
-    memcpy(session->nonce, info, CVM_NONCE_SIZE);
+    cvm_hmac(prk, "cvm1 nonce", 10, info, size + 1, key);
+    memcpy(session->nonce, key, CVM_NONCE_SIZE);
     cvm_wipe(prk, sizeof prk);
-    return true;
-#else
-    return random;
+    good = true;
 #endif
+    return good;
 }
 
-enum cvm_status cvm_start(struct cvm_session *session)
+/* What a session leaves behind when it ends with this status, if it does. Returns the status. */
+static enum cvm_status ended(struct cvm_session *session, enum cvm_status status)
+{
+    if (status <= CVM_CALL_LATER) {
+        return status;
+    }
+    /* 11: DONE, TURN and new bytes in flash are no failures. */
+    if (status <= CVM_KEEP || (session->flags & CVM_PROGRESS) != 0 || session->refusal == CVM_STATUS_TURN) {
+        session->failures = 0;
+    } else if (session->failures < 255) {
+        session->failures++;
+    }
+    session->state = CVM_IDLE;
+    cvm_wipe(session->device_key, sizeof session->device_key);
+    cvm_wipe(session->server_key, sizeof session->server_key);
+    cvm_wipe(&session->u, sizeof session->u);
+    cvm_wipe(session->device->buffer, session->device->buffer_size);
+    return status;
+}
+
+static enum cvm_status started(struct cvm_session *session)
 {
     const struct cvm_device *device = session->device;
 
@@ -75,11 +99,12 @@ enum cvm_status cvm_start(struct cvm_session *session)
     session->flags = 0;
     session->sent_frames = 0;
     session->opened_frames = 0;
+    session->have = device->have;
     if (!is_right(device)) {
-        return cvm_end(session, CVM_MISUSE);
+        return CVM_MISUSE;
     }
     if (!draw_nonce(session)) {
-        return cvm_end(session, CVM_BROKEN);
+        return CVM_BROKEN;
     }
     if (session->record.state >= CVM_RECORD_STORED) {
         return cvm_read_back(session);
@@ -90,52 +115,43 @@ enum cvm_status cvm_start(struct cvm_session *session)
     return cvm_begin(session, CVM_TYPE_HELLO);
 }
 
+enum cvm_status cvm_start(struct cvm_session *session)
+{
+    return ended(session, started(session));
+}
+
+static enum cvm_status stepped(struct cvm_session *session)
+{
+    const unsigned state = session->state;
+
+    if (state == CVM_HASHING) {
+        return cvm_hash_some(session);
+    }
+    if (state == CVM_SENDING) {
+        return cvm_send(session);
+    }
+    if (state == CVM_ANSWER) {
+        return cvm_receive(session);
+    }
+    if (!cvm_elapsed(session, 0)) { /* the turn that WAIT gave */
+        return CVM_CALL_LATER;
+    }
+    return cvm_begin(session, session->request == CVM_TYPE_ACK ? CVM_TYPE_ACK : CVM_TYPE_FETCH);
+}
+
 enum cvm_status cvm_step(struct cvm_session *session)
 {
-    switch (session->state) {
-    case CVM_HASHING:
-        return cvm_hash_some(session);
-    case CVM_SENDING:
-        return cvm_send(session);
-    case CVM_HUNTING:
-        return cvm_hunt(session);
-    case CVM_ANSWER:
-        return cvm_receive(session);
-    case CVM_WAITING:
-        if (!cvm_elapsed(session, 0)) {
-            return CVM_CALL_LATER;
-        }
-        return cvm_begin(session, session->request == CVM_TYPE_ACK ? CVM_TYPE_ACK : CVM_TYPE_FETCH);
-    default:
-        return CVM_MISUSE;
-    }
+    return session->state == CVM_IDLE ? CVM_MISUSE : ended(session, stepped(session));
 }
 
 enum cvm_status cvm_lost(struct cvm_session *session)
 {
-    return cvm_end(session, CVM_LINE);
-}
-
-enum cvm_status cvm_end(struct cvm_session *session, enum cvm_status status)
-{
-    /* 11: DONE, TURN and new bytes in flash are no failures. */
-    if (status == CVM_ACTIVE || status == CVM_KEEP || (session->flags & CVM_PROGRESS) != 0 ||
-        session->refusal == CVM_STATUS_TURN) {
-        session->failures = 0;
-    } else if (session->failures < 255) {
-        session->failures++;
-    }
-    session->state = CVM_END;
-    cvm_wipe(session->device_key, sizeof session->device_key);
-    cvm_wipe(session->server_key, sizeof session->server_key);
-    cvm_wipe(&session->u, sizeof session->u);
-    cvm_wipe(session->device->buffer, session->device->buffer_size);
-    return status;
+    return ended(session, CVM_LINE);
 }
 
 uint32_t cvm_pause_ms(const struct cvm_session *session)
 {
-    uint32_t wait_s = 5, spread_ms;
+    uint32_t wait_s = 5;
     unsigned i;
 
     for (i = 1; i < session->failures && wait_s < 3600; i++) {
@@ -147,6 +163,6 @@ uint32_t cvm_pause_ms(const struct cvm_session *session)
     if (wait_s < session->retry_s) {
         wait_s = session->retry_s;
     }
-    spread_ms = wait_s < 4 ? 1000 : wait_s * 250;
-    return wait_s * 1000 + (((spread_ms >> 6) * (cvm_get16(session->nonce) & 1023u)) >> 4);
+    /* and up to a quarter more, by 10 random bits */
+    return wait_s * 1000 + wait_s * 250 / 16 * (cvm_get16(session->nonce) & 1023u) / 64;
 }

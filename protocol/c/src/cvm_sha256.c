@@ -1,12 +1,11 @@
-/* A SHA-256 that is small rather than fast: one loop for all 64 rounds, the schedule in the block's own words. */
-#include "cvm_sha256.h"
+/* A SHA-256 that is small rather than fast: one loop for all 64 rounds, in place. */
+#include "cvm_internal.h"
 
 #ifndef CVM_SHA256_HEADER
 
-#include <string.h>
-
+/* From h to a: the order in which compress keeps them. */
 static const uint32_t initial[8] = {
-    0x6a09e667u, 0xbb67ae85u, 0x3c6ef372u, 0xa54ff53au, 0x510e527fu, 0x9b05688cu, 0x1f83d9abu, 0x5be0cd19u,
+    0x5be0cd19u, 0x1f83d9abu, 0x9b05688cu, 0x510e527fu, 0xa54ff53au, 0x3c6ef372u, 0xbb67ae85u, 0x6a09e667u,
 };
 
 static const uint32_t constants[64] = {
@@ -25,52 +24,40 @@ static uint32_t rotated(uint32_t word, unsigned places)
     return (word >> places) | (word << (32u - places));
 }
 
+/* The rounds run in the words themselves: h to a, then the next 16 words of the schedule. With each round all of them
+ * move down by one place, which makes g the next h and so on, and the schedule's first word the place of the next a. */
 static void compress(struct cvm_sha256 *hash)
 {
-    uint32_t v[8];
-    uint32_t *w = hash->block;
-    unsigned i;
+    uint32_t *x = hash->words;
+    uint32_t before[8];
+    unsigned i, j;
 
-    memcpy(v, hash->state, sizeof v);
+    memcpy(before, x, sizeof before);
     for (i = 0; i < 64; i++) {
-        uint32_t t, u;
-        unsigned j;
+        uint32_t moved = x[8] + x[17] + (rotated(x[9], 7) ^ rotated(x[9], 18) ^ (x[9] >> 3)) +
+                         (rotated(x[22], 17) ^ rotated(x[22], 19) ^ (x[22] >> 10));
 
-        if (i >= 16) {
-            t = w[(i + 1u) & 15u];
-            u = w[(i + 14u) & 15u];
-            w[i & 15u] += w[(i + 9u) & 15u] + (rotated(t, 7) ^ rotated(t, 18) ^ (t >> 3)) +
-                          (rotated(u, 17) ^ rotated(u, 19) ^ (u >> 10));
+        for (j = 24; j-- > 0;) {
+            const uint32_t next = x[j];
+
+            x[j] = moved;
+            moved = next;
         }
-        t = v[7] + constants[i] + w[i & 15u] + (rotated(v[4], 6) ^ rotated(v[4], 11) ^ rotated(v[4], 25)) +
-            ((v[4] & v[5]) ^ (~v[4] & v[6]));
-        u = (rotated(v[0], 2) ^ rotated(v[0], 13) ^ rotated(v[0], 22)) +
-            ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
-        for (j = 7; j > 0; j--) {
-            v[j] = v[j - 1u];
-        }
-        v[4] += t;
-        v[0] = t + u;
+        moved += constants[i] + x[7] + (rotated(x[2], 6) ^ rotated(x[2], 11) ^ rotated(x[2], 25)) +
+                 ((x[2] & x[1]) ^ (~x[2] & x[0]));
+        x[3] += moved;
+        x[7] = moved + (rotated(x[6], 2) ^ rotated(x[6], 13) ^ rotated(x[6], 22)) +
+               ((x[6] & x[5]) ^ (x[6] & x[4]) ^ (x[5] & x[4]));
     }
     for (i = 0; i < 8; i++) {
-        hash->state[i] += v[i];
+        x[i] += before[i];
     }
 }
 
 void cvm_sha256_begin(struct cvm_sha256 *hash)
 {
     hash->size = 0;
-    memcpy(hash->state, initial, sizeof initial);
-}
-
-static void add_byte(struct cvm_sha256 *hash, unsigned byte)
-{
-    uint32_t *word = &hash->block[(hash->size >> 2) & 15u];
-
-    *word = (*word << 8) | (byte & 0xffu);
-    if ((++hash->size & 63u) == 0) {
-        compress(hash);
-    }
+    memcpy(hash->words, initial, sizeof initial);
 }
 
 void cvm_sha256_add(struct cvm_sha256 *hash, const void *bytes, size_t size)
@@ -78,27 +65,30 @@ void cvm_sha256_add(struct cvm_sha256 *hash, const void *bytes, size_t size)
     const uint8_t *each = (const uint8_t *)bytes;
 
     while (size-- > 0) {
-        add_byte(hash, *each++);
+        uint32_t *word = &hash->words[8 + ((hash->size >> 2) & 15u)];
+
+        *word = (*word << 8) | *each++;
+        if ((++hash->size & 63u) == 0) {
+            compress(hash);
+        }
     }
 }
 
 void cvm_sha256_end(struct cvm_sha256 *hash, uint8_t digest[32])
 {
     const uint32_t size = hash->size;
+    uint8_t padding[8] = {0x80};
     unsigned i;
 
-    add_byte(hash, 0x80);
-    while ((hash->size & 63u) != 56) {
-        add_byte(hash, 0);
-    }
-    for (i = 0; i < 4; i++) {
-        add_byte(hash, 0);
-    }
-    hash->block[14] = size >> 29;
-    hash->block[15] = size << 3;
-    compress(hash);
-    for (i = 0; i < 32; i++) {
-        digest[i] = (uint8_t)(hash->state[i >> 2] >> (24u - 8u * (i & 3u)));
+    do {
+        cvm_sha256_add(hash, padding, 1);
+        padding[0] = 0;
+    } while ((hash->size & 63u) != 56);
+    cvm_put32(padding, size >> 29);
+    cvm_put32(padding + 4, size << 3);
+    cvm_sha256_add(hash, padding, sizeof padding);
+    for (i = 0; i < 8; i++) {
+        cvm_put32(digest + 4 * i, hash->words[7 - i]);
     }
 }
 

@@ -354,15 +354,16 @@ static void obey(const char *command, char **rest)
         cvm_sha256_end(&hash, out);
         answer(out, 32);
     } else if (strcmp(command, "hmac") == 0) {
-        cvm_hmac_begin(&hash, first, size);
-        cvm_sha256_add(&hash, second, more);
-        cvm_hmac_end(&hash, first, size, out);
+        memset(first + size, 0, 32 - size);
+        cvm_hmac(first, second, more / 2, second + more / 2, more - more / 2, out);
         answer(out, 32);
     } else if (strcmp(command, "extract") == 0) {
         cvm_extract(first, size, out);
         answer(out, 32);
     } else if (strcmp(command, "expand") == 0) {
-        cvm_expand(first, (const char *)second, more, third, from_hex(strtok_r(NULL, " ", rest), third), out);
+        size = from_hex(strtok_r(NULL, " ", rest), third);
+        third[size] = 1;
+        cvm_hmac(first, second, more, third, size + 1, out);
         answer(out, 32);
     } else if (strcmp(command, "differ") == 0) {
         printf("end %d\n", cvm_differ(first, second, size));

@@ -12,7 +12,7 @@ RFC4231 = [
     (b"\xaa" * 20, b"\xdd" * 50, "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"),
     (bytes(range(1, 26)), b"\xcd" * 50, "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"),
 ]
-"""Test cases 1 to 4: keys of at most 64 bytes, as all of CVM/1 are."""
+"""Test cases 1 to 4: keys of at most 32 bytes, as all of CVM/1 are."""
 
 RFC5869 = [
     (
@@ -34,7 +34,7 @@ def test_hmac_is_of_rfc_4231(driver: Driver) -> None:
 
 def test_hmac_at_every_length_of_the_key(driver: Driver) -> None:
     source = Random("hmac")
-    for length in range(65):
+    for length in range(33):
         key, message = source.randbytes(length), source.randbytes(100)
         assert driver.digest("hmac", key, message) == hmac.digest(key, message, "sha256")
 
