@@ -179,12 +179,14 @@ struct cvm_session {
     uint32_t sent_frames;
     uint32_t opened_frames;
     uint8_t nonce[CVM_NONCE_SIZE];
-    uint8_t device_key[CVM_SHA256_SIZE];
-    uint8_t server_key[CVM_SHA256_SIZE];
-    union {
-        struct cvm_sha256 hash;          /* while the bundle is read back */
-        uint8_t digest[CVM_DIGEST_SIZE]; /* of the certificate, afterwards */
-    } u;
+    struct { /* wiped when the session ends */
+        uint8_t device_key[CVM_SHA256_SIZE];
+        uint8_t server_key[CVM_SHA256_SIZE];
+        union {
+            struct cvm_sha256 hash;          /* while the bundle is read back */
+            uint8_t digest[CVM_DIGEST_SIZE]; /* of the certificate, afterwards */
+        } u;
+    } secret;
 #if CVM_NONCE_COUNTERS
     uint32_t connection;
 #endif

@@ -17,7 +17,7 @@ enum cvm_status cvm_refused(struct cvm_session *session, const uint8_t *body, bo
     session->detail = (uint16_t)cvm_get16(body + 6);
     if (group == 2 && tagged && (stale || session->record.state < CVM_RECORD_STORED)) {
         const bool retired = stale && session->request != CVM_TYPE_ACK && session->have != NULL &&
-                             session->have != session->u.digest;
+                             session->have != session->secret.u.digest;
 
         return cvm_remember(session, CVM_RECORD_NONE, retired ? CVM_FORGET : CVM_RESTART);
     }

@@ -7,7 +7,7 @@ static enum cvm_status hash_from(struct cvm_session *session, unsigned offset, u
     session->at = (uint16_t)offset;
     session->due = (uint16_t)size;
     session->state = CVM_HASHING;
-    cvm_sha256_begin(&session->u.hash);
+    cvm_sha256_begin(&session->secret.u.hash);
     return CVM_CALL_AGAIN;
 }
 
@@ -48,11 +48,11 @@ static enum cvm_status checked(struct cvm_session *session)
     const struct cvm_port *port = session->port;
 
     if (session->record.state != CVM_RECORD_PARTIAL) { /* from before a reset: it goes into HAVE */
-        session->have = session->u.digest;
+        session->have = session->secret.u.digest;
         return cvm_begin(session, CVM_TYPE_HELLO);
     }
     session->flags |= CVM_PROGRESS;
-    if (port->accept != NULL && port->accept(session->user, session->u.digest) != 0) {
+    if (port->accept != NULL && port->accept(session->user, session->secret.u.digest) != 0) {
         return CVM_BROKEN;
     }
     return cvm_remember(session, CVM_RECORD_STORED, cvm_begin(session, CVM_TYPE_ACK));
@@ -68,15 +68,15 @@ enum cvm_status cvm_hash_some(struct cvm_session *session)
     if (session->port->load(session->user, session->at, device->buffer, size) != 0) {
         return CVM_BROKEN;
     }
-    cvm_sha256_add(&session->u.hash, device->buffer, size);
+    cvm_sha256_add(&session->secret.u.hash, device->buffer, size);
     session->at = (uint16_t)(session->at + size);
     session->due = (uint16_t)(session->due - size);
     if (session->due != 0) {
         return CVM_CALL_AGAIN;
     }
-    cvm_sha256_end(&session->u.hash, digest);
+    cvm_sha256_end(&session->secret.u.hash, digest);
     if ((session->flags & CVM_CHECKED) != 0) {
-        memcpy(session->u.digest, digest, sizeof digest);
+        memcpy(session->secret.u.digest, digest, sizeof digest);
         return checked(session);
     }
     if (cvm_differ(digest, session->record.bundle_id, CVM_BUNDLE_ID_SIZE)) { /* nothing of it is kept */

@@ -7,11 +7,10 @@ static const uint8_t key_head[] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x8
                                    0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04};
 /* ecdsa-with-SHA256; then the BIT STRING that holds the signature. */
 static const uint8_t algorithm[] = {0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02, 0x03};
-static const uint8_t common_name[] = {0x06, 0x03, 0x55, 0x04, 0x03, 0x0c};
-static const uint8_t version[] = {0x02, 0x01, 0x00};
-static const uint8_t no_attributes[] = {0xa0, 0x00};
+/* CertificationRequestInfo from version 0 to the serial: four lengths in it are of that. */
+static const uint8_t info_head[] = {0x02, 0x01, 0x00, 0x30, 0, 0x31, 0, 0x30, 0, 0x06, 0x03, 0x55, 0x04, 0x03, 0x0c, 0};
 
-enum { POINT = 64, HALF = 32, LONGEST_HEAD = 4 };
+enum { POINT = 64, HALF = 32, LONGEST_HEAD = 4, INFO_HEAD = 3 };
 
 /* Writes the tag and length of a DER element in front of `content`. Returns where it begins. */
 static uint8_t *wrap(uint8_t *content, uint8_t tag, size_t size)
@@ -56,27 +55,25 @@ size_t cvm_csr(const char *serial, size_t serial_size, const uint8_t public_key[
                int (*sign)(void *user, const uint8_t digest[32], uint8_t signature[64]), void *user,
                uint8_t csr[CVM_LARGEST_CSR])
 {
-    uint8_t *const subject = csr + 24; /* room for the heads that come before the serial, and for the version */
-    uint8_t *start, *end, *bits, digest[CVM_SHA256_SIZE], signature[POINT];
+    uint8_t *const info = csr + LONGEST_HEAD + INFO_HEAD, *start, *end, *bits;
+    uint8_t digest[CVM_SHA256_SIZE], signature[POINT];
     struct cvm_sha256 hash;
     size_t size;
 
     if (serial_size - 1 >= CVM_MAX_SERIAL) {
         return 0;
     }
-    end = append(subject, serial, serial_size);
-    *(subject - 1) = (uint8_t)serial_size;
-    start = subject - 1 - sizeof common_name;
-    memcpy(start, common_name, sizeof common_name);
-    start = wrap(start, 0x30, (size_t)(end - start));
-    start = wrap(start, 0x31, (size_t)(end - start));
-    start = wrap(start, 0x30, (size_t)(end - start));
-    start -= sizeof version;
-    memcpy(start, version, sizeof version);
+    end = append(info, info_head, sizeof info_head);
+    info[4] = (uint8_t)(serial_size + 11);
+    info[6] = (uint8_t)(serial_size + 9);
+    info[8] = (uint8_t)(serial_size + 7);
+    info[15] = (uint8_t)serial_size;
+    end = append(end, serial, serial_size);
     end = append(end, key_head, sizeof key_head);
     end = append(end, public_key, POINT);
-    end = append(end, no_attributes, sizeof no_attributes);
-    start = wrap(start, 0x30, (size_t)(end - start));
+    *end++ = 0xa0; /* no attributes */
+    *end++ = 0;
+    start = wrap(info, 0x30, (size_t)(end - info));
 
     cvm_sha256_begin(&hash);
     cvm_sha256_add(&hash, start, (size_t)(end - start));
@@ -84,8 +81,7 @@ size_t cvm_csr(const char *serial, size_t serial_size, const uint8_t public_key[
     if (sign(user, digest, signature) != 0) {
         return 0;
     }
-    end = append(end, algorithm, sizeof algorithm);
-    bits = end;
+    bits = append(end, algorithm, sizeof algorithm);
     end = append_integer(bits + LONGEST_HEAD, signature);
     end = append_integer(end, signature + HALF);
     size = (size_t)(end - bits - LONGEST_HEAD);
@@ -94,11 +90,8 @@ size_t cvm_csr(const char *serial, size_t serial_size, const uint8_t public_key[
     bits[2] = 0x30;
     bits[3] = (uint8_t)size;
 
-    /* The outermost head may take four bytes: everything moves up by them, then to the start. */
+    start = wrap(start, 0x30, (size_t)(end - start));
     size = (size_t)(end - start);
-    memmove(csr + LONGEST_HEAD, start, size);
-    start = wrap(csr + LONGEST_HEAD, 0x30, size);
-    size += (size_t)(csr + LONGEST_HEAD - start);
     memmove(csr, start, size);
     return size;
 }

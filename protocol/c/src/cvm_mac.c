@@ -11,8 +11,8 @@ void cvm_keys(struct cvm_session *session, const uint8_t *challenge)
     cvm_transcript(session, NULL, 0, challenge, info);
     info[CVM_SHA256_SIZE] = 1;
     cvm_extract(device->token, device->token_size, prk);
-    cvm_hmac(prk, "cvm1 mac device", 15, info, sizeof info, session->device_key);
-    cvm_hmac(prk, "cvm1 mac server", 15, info, sizeof info, session->server_key);
+    cvm_hmac(prk, "cvm1 mac device", 15, info, sizeof info, session->secret.device_key);
+    cvm_hmac(prk, "cvm1 mac server", 15, info, sizeof info, session->secret.server_key);
     cvm_wipe(prk, sizeof prk);
 }
 
@@ -31,7 +31,7 @@ const uint8_t *cvm_seal(struct cvm_session *session, uint8_t *room, size_t *size
     cvm_put32(room, session->sent_frames);
     cvm_put16(frame, (unsigned)(*size - CVM_HEADER_SIZE + csr_size));
     frame[2] = session->request;
-    cvm_hmac(session->device_key, room, CVM_COUNTER_SIZE + laid, csr, csr_size, frame + laid);
+    cvm_hmac(session->secret.device_key, room, CVM_COUNTER_SIZE + laid, csr, csr_size, frame + laid);
     return frame;
 }
 
@@ -41,7 +41,7 @@ uint8_t *cvm_open(struct cvm_session *session, uint8_t *frame, size_t *size)
 
     *size -= CVM_TAG_SIZE;
     cvm_put32(counter, session->opened_frames++);
-    cvm_hmac(session->server_key, counter, sizeof counter, frame, *size, tag);
+    cvm_hmac(session->secret.server_key, counter, sizeof counter, frame, *size, tag);
     if (cvm_differ(tag, frame + *size, CVM_TAG_SIZE)) {
         return NULL;
     }

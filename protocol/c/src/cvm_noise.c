@@ -10,7 +10,7 @@ enum { KEY = 32 };
 
 static uint8_t *h(struct cvm_session *session)
 {
-    return session->device_key;
+    return session->secret.device_key;
 }
 
 static void mix_hash(struct cvm_session *session, const uint8_t *bytes, size_t size)
@@ -36,7 +36,7 @@ static void derive(const uint8_t *from, const uint8_t *material, size_t size, ui
 
 static void mix_key(struct cvm_session *session, const uint8_t material[KEY], uint8_t key[KEY])
 {
-    derive(session->server_key, material, KEY, session->server_key, key);
+    derive(session->secret.server_key, material, KEY, session->secret.server_key, key);
 }
 
 void cvm_keys(struct cvm_session *session, const uint8_t *challenge)
@@ -52,11 +52,11 @@ void cvm_keys(struct cvm_session *session, const uint8_t *challenge)
     cvm_hmac(h(session), "cvm1 noise psk", 14, mixed, sizeof mixed, psk);
     cvm_sha256_begin(&hash);
     cvm_sha256_add(&hash, name, sizeof name - 1);
-    cvm_sha256_end(&hash, session->server_key);
-    cvm_transcript(session, session->server_key, KEY, challenge, h(session));
+    cvm_sha256_end(&hash, session->secret.server_key);
+    cvm_transcript(session, session->secret.server_key, KEY, challenge, h(session));
 
     /* MixKeyAndHash(psk): HKDF with three outputs. The last one, a key, is replaced before it is used: not made. */
-    derive(session->server_key, psk, KEY, session->server_key, mixed);
+    derive(session->secret.server_key, psk, KEY, session->secret.server_key, mixed);
     mix_hash(session, mixed, KEY);
     cvm_wipe(psk, sizeof psk);
     cvm_wipe(mixed, sizeof mixed);
@@ -90,12 +90,12 @@ static bool seal(struct cvm_session *session)
 #endif
     count_in(nonce, first ? 0 : session->sent_frames - 1);
     if (first) {
-        failed = port->random(session->user, session->u.digest, KEY) != 0 ||
-                 port->x25519(session->user, ephemeral, session->u.digest, NULL) != 0;
+        failed = port->random(session->user, session->secret.u.digest, KEY) != 0 ||
+                 port->x25519(session->user, ephemeral, session->secret.u.digest, NULL) != 0;
         mix_hash(session, ephemeral, KEY);
         mix_key(session, ephemeral, key);
     } else {
-        memcpy(key, session->device_key, KEY);
+        memcpy(key, session->secret.device_key, KEY);
     }
     failed |= port->seal(session->user, key, nonce, h(session), first ? (size_t)KEY : 0, text, size, text + size);
     cvm_wipe(key, sizeof key);
@@ -131,11 +131,11 @@ static bool read_ephemeral(struct cvm_session *session, const uint8_t *ephemeral
 
     mix_hash(session, ephemeral, KEY);
     mix_key(session, ephemeral, key);
-    good = session->port->x25519(session->user, shared, session->u.digest, ephemeral) == 0 &&
+    good = session->port->x25519(session->user, shared, session->secret.u.digest, ephemeral) == 0 &&
            cvm_differ(shared, zeros, KEY); /* zeros: a point of low order */
     mix_key(session, shared, key);
     cvm_wipe(shared, sizeof shared);
-    cvm_wipe(session->u.digest, KEY);
+    cvm_wipe(session->secret.u.digest, KEY);
     return good;
 }
 
@@ -154,14 +154,14 @@ uint8_t *cvm_open(struct cvm_session *session, uint8_t *frame, size_t *size)
         good = read_ephemeral(session, text, key);
         text += CVM_EPHEMERAL_SIZE;
     } else {
-        memcpy(key, session->server_key, KEY);
+        memcpy(key, session->secret.server_key, KEY);
     }
     *size -= (size_t)(text - frame) + CVM_TAG_SIZE;
     good = good && session->port->open(session->user, key, nonce, h(session), first ? (size_t)KEY : 0, text, *size,
                                        text + *size) == 0;
     cvm_wipe(key, sizeof key);
     if (first) {
-        derive(session->server_key, NULL, 0, session->device_key, session->server_key);
+        derive(session->secret.server_key, NULL, 0, session->secret.device_key, session->secret.server_key);
     }
     *size -= 1;
     return good && text[0] == frame[2] ? text + 1 : NULL;

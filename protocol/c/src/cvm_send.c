@@ -2,33 +2,33 @@
  * HELLO, PROOF and ACK may be longer than the buffer. */
 #include "cvm_internal.h"
 
-/* Writes HELLO. Returns its size. */
-static size_t hello(const struct cvm_session *session, uint8_t *frame)
+/* Writes HELLO up to the serial. */
+static void hello(const struct cvm_session *session, uint8_t head[CVM_HELLO_HEAD])
 {
     const struct cvm_device *device = session->device;
 
-    cvm_put16(frame, CVM_HELLO_HEAD - CVM_HEADER_SIZE + device->serial_size);
-    frame[2] = CVM_TYPE_HELLO;
-    memcpy(frame + 3, CVM_MAGIC, 3);
-    frame[6] = CVM_VERSION;
-    memcpy(frame + 7, session->nonce, CVM_NONCE_SIZE);
-    frame[23] = CVM_SUITE;
-    frame[24] = 0;
-    cvm_put16(frame + 25, device->max_frame);
-    cvm_put16(frame + 27, device->max_wait_s);
-    memcpy(frame + CVM_HELLO_HEAD, device->serial, device->serial_size);
-    return CVM_HELLO_HEAD + (size_t)device->serial_size;
+    cvm_put16(head, CVM_HELLO_HEAD - CVM_HEADER_SIZE + device->serial_size);
+    head[2] = CVM_TYPE_HELLO;
+    memcpy(head + 3, CVM_MAGIC, 3);
+    head[6] = CVM_VERSION;
+    memcpy(head + 7, session->nonce, CVM_NONCE_SIZE);
+    head[23] = CVM_SUITE;
+    head[24] = 0;
+    cvm_put16(head + 25, device->max_frame);
+    cvm_put16(head + 27, device->max_wait_s);
 }
 
 void cvm_transcript(const struct cvm_session *session, const uint8_t *first, size_t size, const uint8_t *challenge,
                     uint8_t transcript[32])
 {
     struct cvm_sha256 hash;
-    uint8_t frame[CVM_ROOM];
+    uint8_t head[CVM_HELLO_HEAD];
 
+    hello(session, head);
     cvm_sha256_begin(&hash);
     cvm_sha256_add(&hash, first, size);
-    cvm_sha256_add(&hash, frame, hello(session, frame));
+    cvm_sha256_add(&hash, head, sizeof head);
+    cvm_sha256_add(&hash, session->device->serial, session->device->serial_size);
     cvm_sha256_add(&hash, challenge, CVM_HEADER_SIZE + CVM_LONGEST_CHALLENGE);
     cvm_sha256_end(&hash, transcript);
 }
@@ -44,7 +44,7 @@ size_t cvm_lay_out(const struct cvm_session *session, uint8_t *body)
 {
     const struct cvm_device *device = session->device;
     const unsigned limit = (session->flags & (CVM_PUSHED | CVM_STREAMING)) != 0 ? device->limit : 0;
-    const uint8_t *digest = session->u.digest; /* of ACK */
+    const uint8_t *digest = session->secret.u.digest; /* of ACK */
     size_t size = 0;
 
     if (session->request == CVM_TYPE_FETCH) {
@@ -87,7 +87,9 @@ enum cvm_status cvm_send(struct cvm_session *session)
     int taken;
 
     if (session->request == CVM_TYPE_HELLO) {
-        size = hello(session, room);
+        size = CVM_HELLO_HEAD + (size_t)session->device->serial_size;
+        hello(session, room);
+        memcpy(room + CVM_HELLO_HEAD, session->device->serial, session->device->serial_size);
     } else {
         frame = cvm_seal(session, room, &size);
         if (frame == NULL) {
@@ -96,12 +98,11 @@ enum cvm_status cvm_send(struct cvm_session *session)
     }
     end = size;
 #if CVM_CSR && CVM_SUITE == CVM_SUITE_MAC
-    {
+    if (cvm_csr_size(session) != 0) {
         const size_t csr_at = size - CVM_TAG_SIZE, csr_size = cvm_csr_size(session);
 
         size += csr_size;
-        if (csr_size == 0) {
-        } else if (at < csr_at) {
+        if (at < csr_at) { /* the piece before the CSR, it, or the one behind it */
             end = csr_at;
         } else if (at < csr_at + csr_size) {
             frame = session->device->csr;

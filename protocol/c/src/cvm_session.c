@@ -82,9 +82,7 @@ static enum cvm_status ended(struct cvm_session *session, enum cvm_status status
         session->failures++;
     }
     session->state = CVM_IDLE;
-    cvm_wipe(session->device_key, sizeof session->device_key);
-    cvm_wipe(session->server_key, sizeof session->server_key);
-    cvm_wipe(&session->u, sizeof session->u);
+    cvm_wipe(&session->secret, sizeof session->secret);
     cvm_wipe(session->device->buffer, session->device->buffer_size);
     return status;
 }

@@ -368,7 +368,7 @@ static void obey(const char *command, char **rest)
     } else if (strcmp(command, "differ") == 0) {
         printf("end %d\n", cvm_differ(first, second, size));
     } else if (strcmp(command, "open") == 0) { /* KEY FRAME COUNTER */
-        memcpy(session.server_key, first, sizeof session.server_key);
+        memcpy(session.secret.server_key, first, sizeof session.secret.server_key);
         session.opened_frames = number(rest);
         printf("end %d\n", cvm_open(&session, second, &more) != NULL);
     } else if (strcmp(command, "record") == 0) {
