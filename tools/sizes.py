@@ -184,7 +184,7 @@ What takes the room is in the table below. SHA-256 and what is made of it take a
 or in silicon gets most of that back. The rest are promises, none of which is an option: frames of any size through a
 buffer of 48 bytes, a hunt among stale bytes, a bundle that is read back from flash and judged before it is
 acknowledged, a resume record that survives a torn write, a plan for each refusal. In suite `noise` the handshake comes
-on top, and its keys lie on the stack below the hash of the first request.
+on top, and its keys lie on the stack below a hash.
 
 """
 

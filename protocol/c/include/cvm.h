@@ -148,8 +148,9 @@ struct cvm_device {
 #endif
 };
 
-/* Suite noise: PROOF with HAVE, without a CSR. */
-#define CVM_NOISE_BUFFER (CVM_HEADER_SIZE + CVM_NOISE_FIRST_OVERHEAD + 5u + CVM_DIGEST_SIZE)
+/* Suite noise: the longest request without a CSR, which is HELLO. */
+#define CVM_NOISE_BUFFER (CVM_HELLO_HEAD + CVM_MAX_SERIAL)
+#define CVM_HELLO_HEAD 29u /* up to the serial */
 
 /* The bytes of the bundle that one DATA frame of this size holds. */
 #define CVM_PULL_LIMIT(max_frame) ((uint16_t)((max_frame) - CVM_HEADER_SIZE - CVM_OVERHEAD - 2u))

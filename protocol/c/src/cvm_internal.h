@@ -45,12 +45,12 @@ void cvm_keys(struct cvm_session *session, const uint8_t *challenge); /* CHALLEN
 /* A whole frame, its size checked against its length. Returns its body, of `size` less CVM_HEADER_SIZE and what the
  * suite adds; null: it does not open. */
 uint8_t *cvm_open(struct cvm_session *session, uint8_t *frame, size_t *size);
-/* The request that session.request names as a frame, in `room` or in the session's buffer; but of suite mac without the
- * CSR, which comes before its tag. Returns it; null: the port failed. */
+/* Makes the request that session.request names, in `room`. Returns its frame there; null: the port failed. Suite noise
+ * seals it in the session's buffer, once; suite mac leaves out the CSR, which comes before the tag. */
 const uint8_t *cvm_seal(struct cvm_session *session, uint8_t *room, size_t *size);
 
 /* cvm_send.c */
-enum { CVM_COUNTER_SIZE = 4, CVM_HELLO_HEAD = 29, CVM_ROOM = CVM_COUNTER_SIZE + CVM_HELLO_HEAD + CVM_MAX_SERIAL };
+enum { CVM_COUNTER_SIZE = 4 };
 enum cvm_status cvm_begin(struct cvm_session *session, unsigned request);
 enum cvm_status cvm_send(struct cvm_session *session);
 /* Writes the body of that request, without the CSR. Returns its size. */

@@ -23,7 +23,7 @@ static void mix_hash(struct cvm_session *session, const uint8_t *bytes, size_t s
     cvm_sha256_end(&hash, h(session));
 }
 
-/* Noise's HKDF with two outputs, into `one` and `two`. `from` may be one of them. */
+/* Noise's HKDF with two outputs, into `one` and `two`, of which `from` or `material` may be one. */
 static void derive(const uint8_t *from, const uint8_t *material, size_t size, uint8_t *one, uint8_t *two)
 {
     uint8_t key[KEY];
@@ -41,24 +41,23 @@ static void mix_key(struct cvm_session *session, const uint8_t material[KEY], ui
 
 void cvm_keys(struct cvm_session *session, const uint8_t *challenge)
 {
-    static const char name[] = "Noise_NNpsk0_25519_ChaChaPoly_SHA256";
+    /* SHA-256 of "Noise_NNpsk0_25519_ChaChaPoly_SHA256". */
+    static const uint8_t name[KEY] = {
+        0xf0, 0xb8, 0x90, 0x82, 0x6f, 0xb8, 0xe6, 0x58, 0x4a, 0xf6, 0x94, 0x8d, 0x22, 0x71, 0x69, 0xc3,
+        0x81, 0xc9, 0xed, 0x6a, 0x4c, 0x1c, 0x90, 0xdf, 0x4b, 0x9f, 0xf4, 0x54, 0xfa, 0x94, 0x7f, 0x7b,
+    };
     const struct cvm_device *device = session->device;
-    struct cvm_sha256 hash;
-    uint8_t psk[KEY], mixed[KEY + 1];
+    uint8_t *ck = session->secret.server_key, mixed[KEY + 1];
 
     cvm_transcript(session, NULL, 0, challenge, mixed);
     mixed[KEY] = 1;
     cvm_extract(device->token, device->token_size, h(session));
-    cvm_hmac(h(session), "cvm1 noise psk", 14, mixed, sizeof mixed, psk);
-    cvm_sha256_begin(&hash);
-    cvm_sha256_add(&hash, name, sizeof name - 1);
-    cvm_sha256_end(&hash, session->secret.server_key);
-    cvm_transcript(session, session->secret.server_key, KEY, challenge, h(session));
+    cvm_hmac(h(session), "cvm1 noise psk", 14, mixed, sizeof mixed, ck); /* the PSK, in the place of ck */
+    cvm_transcript(session, name, KEY, challenge, h(session));
 
     /* MixKeyAndHash(psk): HKDF with three outputs. The last one, a key, is replaced before it is used: not made. */
-    derive(session->secret.server_key, psk, KEY, session->secret.server_key, mixed);
+    derive(name, ck, KEY, ck, mixed);
     mix_hash(session, mixed, KEY);
-    cvm_wipe(psk, sizeof psk);
     cvm_wipe(mixed, sizeof mixed);
 }
 
@@ -72,13 +71,13 @@ static void count_in(uint8_t nonce[12], uint32_t count)
     }
 }
 
-static bool seal(struct cvm_session *session)
+static bool seal(struct cvm_session *session, uint8_t *frame)
 {
     const struct cvm_port *port = session->port;
     const bool first = session->sent_frames == 0;
-    uint8_t *frame = session->device->buffer, *ephemeral = frame + CVM_HEADER_SIZE;
-    uint8_t *text = first ? ephemeral + CVM_EPHEMERAL_SIZE : ephemeral;
-    uint8_t nonce[12], key[KEY];
+    const uint8_t *key = session->secret.device_key;
+    uint8_t *ephemeral = frame + CVM_HEADER_SIZE, *text = first ? ephemeral + CVM_EPHEMERAL_SIZE : ephemeral;
+    uint8_t nonce[12], first_key[KEY];
     size_t size;
     int failed = 0;
 
@@ -90,15 +89,14 @@ static bool seal(struct cvm_session *session)
 #endif
     count_in(nonce, first ? 0 : session->sent_frames - 1);
     if (first) {
+        key = first_key;
         failed = port->random(session->user, session->secret.u.digest, KEY) != 0 ||
                  port->x25519(session->user, ephemeral, session->secret.u.digest, NULL) != 0;
         mix_hash(session, ephemeral, KEY);
-        mix_key(session, ephemeral, key);
-    } else {
-        memcpy(key, session->secret.device_key, KEY);
+        mix_key(session, ephemeral, first_key);
     }
     failed |= port->seal(session->user, key, nonce, h(session), first ? (size_t)KEY : 0, text, size, text + size);
-    cvm_wipe(key, sizeof key);
+    cvm_wipe(first_key, sizeof first_key);
     size += CVM_TAG_SIZE;
     if (first) {
         mix_hash(session, text, size);
@@ -111,30 +109,25 @@ static bool seal(struct cvm_session *session)
 
 const uint8_t *cvm_seal(struct cvm_session *session, uint8_t *room, size_t *size)
 {
-    const uint8_t *frame = session->device->buffer;
-
-    (void)room;
-    if ((session->flags & CVM_SEALED) == 0 && !seal(session)) { /* once: a key and nonce seal one text */
+    if ((session->flags & CVM_SEALED) == 0 && !seal(session, room)) { /* once: a key and nonce seal one text */
         return NULL;
     }
     session->flags |= CVM_SEALED;
-    *size = CVM_HEADER_SIZE + cvm_get16(frame);
-    return frame;
+    *size = CVM_HEADER_SIZE + cvm_get16(room);
+    return room;
 }
 
 /* Message 2: e, ee. Its payload is opened under `key`, then both directions have keys of their own. */
 static bool read_ephemeral(struct cvm_session *session, const uint8_t *ephemeral, uint8_t key[KEY])
 {
     static const uint8_t zeros[KEY];
-    uint8_t shared[KEY];
     bool good;
 
     mix_hash(session, ephemeral, KEY);
     mix_key(session, ephemeral, key);
-    good = session->port->x25519(session->user, shared, session->secret.u.digest, ephemeral) == 0 &&
-           cvm_differ(shared, zeros, KEY); /* zeros: a point of low order */
-    mix_key(session, shared, key);
-    cvm_wipe(shared, sizeof shared);
+    good = session->port->x25519(session->user, key, session->secret.u.digest, ephemeral) == 0 &&
+           cvm_differ(key, zeros, KEY); /* zeros: a point of low order */
+    mix_key(session, key, key);
     cvm_wipe(session->secret.u.digest, KEY);
     return good;
 }
@@ -142,7 +135,8 @@ static bool read_ephemeral(struct cvm_session *session, const uint8_t *ephemeral
 uint8_t *cvm_open(struct cvm_session *session, uint8_t *frame, size_t *size)
 {
     const bool first = session->opened_frames == 0;
-    uint8_t *text = frame + CVM_HEADER_SIZE, nonce[12], key[KEY];
+    const uint8_t *key = session->secret.server_key;
+    uint8_t *text = frame + CVM_HEADER_SIZE, nonce[12], first_key[KEY];
     bool good = *size >= CVM_HEADER_SIZE + (first ? CVM_NOISE_FIRST_OVERHEAD : CVM_NOISE_OVERHEAD);
 
     if (!good) {
@@ -151,15 +145,14 @@ uint8_t *cvm_open(struct cvm_session *session, uint8_t *frame, size_t *size)
     count_in(nonce, first ? 0 : session->opened_frames - 1);
     session->opened_frames++;
     if (first) {
-        good = read_ephemeral(session, text, key);
+        key = first_key;
+        good = read_ephemeral(session, text, first_key);
         text += CVM_EPHEMERAL_SIZE;
-    } else {
-        memcpy(key, session->secret.server_key, KEY);
     }
     *size -= (size_t)(text - frame) + CVM_TAG_SIZE;
     good = good && session->port->open(session->user, key, nonce, h(session), first ? (size_t)KEY : 0, text, *size,
                                        text + *size) == 0;
-    cvm_wipe(key, sizeof key);
+    cvm_wipe(first_key, sizeof first_key);
     if (first) {
         derive(session->secret.server_key, NULL, 0, session->secret.device_key, session->secret.server_key);
     }

@@ -81,7 +81,11 @@ enum cvm_status cvm_begin(struct cvm_session *session, unsigned request)
 
 enum cvm_status cvm_send(struct cvm_session *session)
 {
-    uint8_t room[CVM_ROOM];
+#if CVM_SUITE == CVM_SUITE_NOISE
+    uint8_t *room = session->device->buffer;
+#else
+    uint8_t room[CVM_COUNTER_SIZE + CVM_HELLO_HEAD + CVM_MAX_SERIAL];
+#endif
     const uint8_t *frame = room;
     size_t size, at = session->in_buffer, end;
     int taken;
