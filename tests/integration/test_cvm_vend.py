@@ -19,7 +19,7 @@ DONE, REFUSED, USAGE, TEMPORARY, FAILED, CUT = range(6)
 def cvm_vend(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, under the sanitizers."""
     made = tmp_path_factory.mktemp("cvm-vend") / "cvm-vend"
-    sources = [*sorted((C / "src").glob("*.c")), *sorted((C / "posix").glob("*.c"))]
+    sources = [*sorted((C / "src").glob("*.c")), *sorted((C / "ports" / "posix").glob("*.c"))]
     subprocess.run(
         ["gcc", *STRICT, "-O1", "-g", "-fsanitize=address,undefined", *map(str, sources), "-o", str(made)], check=True
     )
