@@ -29,6 +29,7 @@ UNTESTED_BY_NAME = {
 
 ACROSS = {
     "tests/cvmd/cli/test_cli.py": "the command line as a whole",
+    "tests/protocol/c/test_cuts.py": "the C library, its line lost anywhere",
     "tests/protocol/c/test_options.py": "the C library, other builds of it",
     "tests/protocol/c/test_package.py": "the C library as a CMake package",
     "tests/protocol/c/test_vectors.py": "the C library as a whole",

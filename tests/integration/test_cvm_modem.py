@@ -106,7 +106,6 @@ def test_inv4_a_ring_that_drops_bytes_ends_in_one_certificate(
     modem = Modem(family=family, stale=STALE, burst=burst)
     modem.left_by_a_reset(mariadb_stack.port)
     ends, lossy = device.run(modem, family, busy=busy, attempts=60)
-    print(ends, lossy, modem.connections)
     assert ends[-1] is End.ACTIVE
     assert set(ends[:-1]) == {End.LINE}
     assert lossy > 0

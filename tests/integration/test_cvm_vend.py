@@ -1,18 +1,23 @@
 """cvm-vend, the C client as a process, against the whole daemon: what it ends with, what a kill changes."""
 
 import hashlib
+import re
+import select
+import socket
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cdevice import STRICT, C
-from harness import MakeStack, creates, openssl, with_products
+from harness import MakeStack, creates, openssl, seed, with_products
 
 from tools.stack import Stack
 
 Vend = Callable[..., subprocess.CompletedProcess[str]]
 DONE, REFUSED, USAGE, TEMPORARY, FAILED, CUT = range(6)
+NEVER = 1 << 30
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +88,67 @@ def test_inv4_killed_at_twenty_points_and_one_create(stack: Stack, vend: Vend, t
     assert len(certificates) == 1
     assert creates(stack.aws) == 1
     judged(stack, tmp_path / "SN-1")
+
+
+class FrayedLine:
+    """A line to the daemon that is lost after so many bytes in one direction; the next connection is whole."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.up, self.down = port, NEVER, NEVER
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self) -> None:
+        with self.listener:
+            while True:
+                device = self.listener.accept()[0]
+                if self.port == 0:
+                    return
+                with device, socket.create_connection(("127.0.0.1", self.port)) as server:
+                    self.carry(device, server)
+
+    def carry(self, device: socket.socket, server: socket.socket) -> None:
+        left = {device: self.up, server: self.down}
+        self.up = self.down = NEVER
+        try:
+            while True:
+                for side in select.select([device, server], [], [])[0]:
+                    data = side.recv(min(4096, left[side] + 1))
+                    left[side] -= len(data)
+                    (server if side is device else device).sendall(data[: len(data) + min(0, left[side])])
+                    if not data or left[side] < 0:
+                        return
+        except ConnectionError:
+            return
+
+    def close(self) -> None:
+        self.port = 0
+        socket.create_connection(self.listener.getsockname()).close()
+        self.thread.join()
+
+
+def test_inv4_a_line_lost_after_fifty_bytes_of_either_direction_and_the_retry_succeeds(
+    stack: Stack, vend: Vend, tmp_path: Path
+) -> None:
+    small = ["--max-frame", 48, "--limit", 27, "--want", "thing-name"]
+    done = vend("SN-0", added(stack, "SN-0"), *small)
+    up, down = map(int, re.findall(r"(\d+) bytes up, (\d+) down", done.stdout)[0])
+    points = [("up", up * at // 25) for at in range(25)] + [("down", down * at // 25) for at in range(25)]
+    token = tmp_path / "token"
+    token.write_text("5a" * 32)
+    seed(stack, [(f"SN-{at + 10}", b"Z" * 32, f"thing-SN-{at + 10}", "policy", "ec") for at in range(len(points))])
+    line = FrayedLine(stack.port)
+    for at, (direction, after) in enumerate(points):
+        serial = f"SN-{at + 10}"
+        setattr(line, direction, after)
+        lost = vend(serial, token, *small, "--port", line.listener.getsockname()[1])
+        assert (lost.returncode, "the line was lost" in lost.stderr) == (FAILED, True), (direction, after, lost.stderr)
+        done = vend(serial, token, *small, "--port", line.listener.getsockname()[1])
+        assert done.returncode == DONE, done.stderr
+        judged(stack, tmp_path / serial)
+    line.close()
+    assert creates(stack.aws) == len(points) + 1
 
 
 def test_have_ends_a_vend_whose_done_was_lost(stack: Stack, vend: Vend, tmp_path: Path) -> None:

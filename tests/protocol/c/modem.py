@@ -25,7 +25,7 @@ UNASKED = [
 
 @dataclass(frozen=True)
 class Family:
-    """What a maker's modems understand: patterns of commands, and their answers (before and after, where there is a delay)."""
+    """What a maker's modems understand, as patterns, and what they answer, as lines."""
 
     open: str
     opened: list[bytes]

@@ -1,4 +1,4 @@
-"""Suite noise in C against the real server session: vectors, sessions, cuts, flipped bits."""
+"""Suite noise in C against the real server session: vectors, sessions, flipped bits."""
 
 from dataclasses import replace
 from typing import Any
@@ -43,19 +43,6 @@ def test_a_line_that_is_not_free_at_once(noise: Driver) -> None:
 
     device.on_send = sometimes  # type: ignore[method-assign]  # takes nothing twice
     assert device.run(server.talk).end is End.ACTIVE
-
-
-@pytest.mark.parametrize("settings", [PUSH, PULL], ids=["push", "pull"])
-def test_inv4_cuts_and_the_retry_succeeds(noise: Driver, settings: Settings) -> None:
-    named = set()
-    for left in range(0, 1640, 41):
-        server, flash = Server(), Flash()
-        first = connect(noise, server, settings, flash, seed=0, left=left)[1].end
-        assert first in (End.LINE, End.ACTIVE)
-        assert connect(noise, server, settings, flash, seed=1)[1].end is End.ACTIVE, left
-        assert bytes(flash.data[: BUNDLE.total]) == BUNDLE.data
-        named.add(bool(server.proofs[-1].flags & ProofFlag.HAVE))
-    assert named == {True, False}
 
 
 def test_a_csr_needs_a_buffer_of_its_size(noise: Driver) -> None:

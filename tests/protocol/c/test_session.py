@@ -1,4 +1,4 @@
-"""Whole sessions of the C device against the real server session, undisturbed, cut anywhere, and refused."""
+"""Whole sessions of the C device against the real server session, undisturbed and refused. Cuts: test_cuts.py."""
 
 import hashlib
 import itertools
@@ -159,38 +159,6 @@ def test_wait_is_obeyed_and_clamped(driver: Driver, settings: Settings) -> None:
     assert server.acks == 3
     longest = sorted(late - early for early, late in itertools.pairwise(moments))[-2:]
     assert all(300_000 <= each < 310_000 for each in longest), "a turn of 65535 s is clamped to 300 s, and kept"
-
-
-@pytest.mark.parametrize("settings", [PUSH, PULL], ids=["push", "pull"])
-def test_inv4_a_cut_after_any_byte_and_the_retry_succeeds(driver: Driver, settings: Settings) -> None:
-    whole = Server()
-    connect(driver, whole, settings)
-    counted: list[int] = []
-
-    server = Server()
-    device = CDevice(driver, settings, Flash())
-    server.connect()
-    device.run(
-        lambda said: counted.append(len(said)) or (counted.append(len(answer := server.talk(said) or b"")) or answer)
-    )
-    total = sum(counted)
-    assert total > 600
-    ends = set()
-    for left in range(0, total, 1 if driver.plain else 7):
-        server, flash = Server(), Flash()
-        _, first = connect(driver, server, settings, flash, seed=0, left=left)
-        assert first.end in (End.LINE, End.ACTIVE), left
-        assert first.end is End.LINE or server.active
-        stored_before = flash.stored if flash.record else 0
-        device, second = connect(driver, server, settings, flash, seed=1)
-        assert second.end is End.ACTIVE, left
-        assert bytes(flash.data[: BUNDLE.total]) == BUNDLE.data
-        assert server.active
-        if stored_before:
-            assert server.proofs[-1].limit == 0
-        ends.add((first.end, bool(server.proofs[-1].flags & ProofFlag.HAVE)))
-    assert (End.LINE, True) in ends
-    assert (End.LINE, False) in ends
 
 
 def test_failures_back_off_and_new_bytes_end_them(driver: Driver) -> None:
