@@ -19,7 +19,6 @@ UNTESTED_BY_NAME = {
     "protocol/c/src/cvm_bytes.c": "integers of frames; test_vectors.py reads and writes each",
     "protocol/c/src/cvm_mac.c": "a suite; test_vectors.py runs it",
     "protocol/c/src/cvm_objects.c": "a walk over what is stored; test_session.py and test_vectors.py call it",
-    "protocol/c/src/cvm_receive.c": "a state of the session; test_session.py and test_vectors.py run it",
     "protocol/c/src/cvm_send.c": "a state of the session; test_session.py and test_vectors.py run it",
     "protocol/errors.py": "two exceptions; the tests of both ends assert them",
     "protocol/events.py": "plain data; the tests of both ends assert them",
@@ -29,9 +28,11 @@ UNTESTED_BY_NAME = {
 
 ACROSS = {
     "tests/cvmd/cli/test_cli.py": "the command line as a whole",
+    "tests/protocol/c/test_analysis.py": "the C library under compilers and checkers",
     "tests/protocol/c/test_cuts.py": "the C library, its line lost anywhere",
     "tests/protocol/c/test_options.py": "the C library, other builds of it",
     "tests/protocol/c/test_package.py": "the C library as a CMake package",
+    "tests/protocol/c/test_seeded.py": "the C library's tests themselves",
     "tests/protocol/c/test_vectors.py": "the C library as a whole",
     "tests/protocol/test_flips.py": "both ends, every bit flipped",
     "tests/protocol/test_fuzz.py": "both ends, whatever bytes arrive",

@@ -31,7 +31,7 @@ static int group(struct cvm_pem *pem)
         bits = (bits << 8) | (i < pem->filled ? pem->bytes[i] : 0u);
     }
     for (i = 0; i < 4; i++) {
-        text[i] = i <= pem->filled ? alphabet[(bits >> (18 - 6 * i)) & 63] : '=';
+        text[i] = (char)(i <= pem->filled ? alphabet[(bits >> (18 - 6 * i)) & 63] : '=');
     }
     text[4] = '\n';
     pem->filled = 0;

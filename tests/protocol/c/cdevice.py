@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from random import Random
+from typing import Literal
 
+ByteOrder = Literal["little", "big"]
 ROOT = Path(__file__).resolve().parents[3]
 C = ROOT / "protocol" / "c"
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-compare", "-Werror", f"-I{C / 'include'}"]
@@ -36,10 +38,11 @@ class End(IntEnum):
     MISUSE = 13
 
 
-def compiled(directory: Path, build: str) -> Path:
-    """The driver, with the whole library."""
+def compiled(directory: Path, build: str, instead: Path | None = None) -> Path:
+    """The driver, with the whole library. `instead` takes the place of the source of that name."""
     made = directory / f"driver-{build}"
     sources = [Path(__file__).with_name("driver.c"), *sorted((C / "src").glob("*.c"))]
+    sources = [instead if instead and each.name == instead.name else each for each in sources]
     wanted = ["gcc", *STRICT, "-D_GNU_SOURCE", f"-I{C / 'src'}", *BUILDS[build], *map(str, sources), "-o", str(made)]
     wanted += ["-lmbedcrypto"] if build == "noise" else []  # X25519 and ChaCha20-Poly1305, as a port would bind them
     done = subprocess.run(wanted, capture_output=True, text=True)
@@ -58,9 +61,10 @@ def raw(text: str) -> bytes:
 class Driver:
     """The process, and one question at a time to it."""
 
-    def __init__(self, program: Path, plain: bool) -> None:
-        self.plain = plain
-        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, program: Path, plain: bool, under: Sequence[str] = (), order: ByteOrder = sys.byteorder) -> None:
+        """`under`: the emulator or checker that runs it; `order`: of the part's own integers."""
+        self.plain, self.order = plain, order
+        self.process = subprocess.Popen([*under, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def close(self) -> int:
         assert self.process.stdin
@@ -102,6 +106,7 @@ class Flash:
     safe: int = 0
     writes: int = 0
     failing: bool = False
+    order: ByteOrder = sys.byteorder
 
     def store(self, offset: int, data: bytes) -> int:
         if self.failing:
@@ -111,11 +116,11 @@ class Flash:
 
     @property
     def total(self) -> int:
-        return int.from_bytes(self.record[:2], sys.byteorder)
+        return int.from_bytes(self.record[:2], self.order)
 
     @property
     def stored(self) -> int:
-        return int.from_bytes(self.record[2:4], sys.byteorder)
+        return int.from_bytes(self.record[2:4], self.order)
 
 
 @dataclass
@@ -156,6 +161,7 @@ class CDevice:
 
     def __init__(self, driver: Driver, settings: Settings, flash: Flash, seed: object = 0) -> None:
         self.driver, self.settings, self.flash = driver, settings, flash
+        flash.order = driver.order
         self.random = Random(f"device {seed}")
         self.nonce: bytes | None = None
         self.now_ms = 2**32 - 5000

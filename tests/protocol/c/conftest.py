@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cdevice import BUILDS, Driver, compiled
+from fuzzing import objects_of
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +37,9 @@ def optioned(programs: dict[str, Path]) -> Iterator[Driver]:
     driver = Driver(programs["options"], plain=False)
     yield driver
     assert driver.close() == 0
+
+
+@pytest.fixture(scope="session")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The parts of the fuzzer, by the source's name."""
+    return objects_of(tmp_path_factory.mktemp("fuzz"))

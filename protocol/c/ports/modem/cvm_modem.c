@@ -209,7 +209,8 @@ static void go_on(struct cvm_modem *modem)
         modem->step = say(modem, modem->step, 0);
     } else {
         modem->state = OPENING;
-        modem->hung_up = modem->readable = false;
+        modem->hung_up = false;
+        modem->readable = false;
         say(modem, modem->commands->open, modem->port);
     }
 }
@@ -248,8 +249,11 @@ int cvm_modem_connect(struct cvm_modem *modem)
         find(modem);
     }
     for (;;) {
+        enum heard heard;
+
         drop_data(modem);
-        switch (hear(modem)) {
+        heard = hear(modem);
+        switch (heard) {
         case OPENED:
             modem->state = CONNECTED;
             return 1;
@@ -261,15 +265,13 @@ int cvm_modem_connect(struct cvm_modem *modem)
             break;
         case FAILED:
         case ERROR:
-            if (modem->state == OPENING) {
-                return gone(modem);
-            }
-            /* fall through */
         case OK: /* set_up goes on whatever is answered: there was nothing to close, perhaps */
             if (modem->state == FINDING) {
                 modem->answered = true;
             } else if (modem->state == SETTING_UP) {
                 go_on(modem);
+            } else if (heard != OK) {
+                return gone(modem);
             }
             break;
         case NOTHING:
