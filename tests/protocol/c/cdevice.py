@@ -9,6 +9,11 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
+import pytest
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
 ByteOrder = Literal["little", "big"]
 ROOT = Path(__file__).resolve().parents[3]
 C = ROOT / "protocol" / "c"
@@ -18,7 +23,13 @@ BUILDS = {
     "options": ["-Os", "-DCVM_CSR=1", "-DCVM_NONCE_COUNTERS=1", "-DCVM_TRUST_SERIAL=1", "-fsanitize=address,undefined"],
     "noise": ["-O1", "-g", "-DCVM_SUITE=CVM_SUITE_NOISE", "-DCVM_CSR=1", "-fsanitize=address,undefined"],
     "sanitized": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    "big-endian": ["-Os", "-static"],
+    "big-endian-noise": ["-Os", "-static", "-DCVM_SUITE=CVM_SUITE_NOISE", "-DPRIMITIVES_OF_THE_TEST"],
 }
+BIG_ENDIAN_GCC, BIG_ENDIAN = "powerpc-linux-gnu-gcc", "qemu-ppc"
+"""32 bits, as on a microcontroller; and what runs its programs."""
+on_every_machine = pytest.mark.parametrize("driver", ["plain", "sanitized", "big-endian"], indirect=True)
+on_both_machines = pytest.mark.parametrize("noise", ["noise", "big-endian-noise"], indirect=True)
 
 
 class End(IntEnum):
@@ -43,7 +54,16 @@ def compiled(directory: Path, build: str, instead: Path | None = None) -> Path:
     made = directory / f"driver-{build}"
     sources = [Path(__file__).with_name("driver.c"), *sorted((C / "src").glob("*.c"))]
     sources = [instead if instead and each.name == instead.name else each for each in sources]
-    wanted = ["gcc", *STRICT, "-D_GNU_SOURCE", f"-I{C / 'src'}", *BUILDS[build], *map(str, sources), "-o", str(made)]
+    wanted = [
+        BIG_ENDIAN_GCC if build.startswith("big-endian") else "gcc",
+        *STRICT,
+        "-D_GNU_SOURCE",
+        f"-I{C / 'src'}",
+        *BUILDS[build],
+        *map(str, sources),
+        "-o",
+        str(made),
+    ]
     wanted += ["-lmbedcrypto"] if build == "noise" else []  # X25519 and ChaCha20-Poly1305, as a port would bind them
     done = subprocess.run(wanted, capture_output=True, text=True)
     assert not done.returncode, done.stderr
@@ -228,6 +248,22 @@ class CDevice:
     def _hear(self, heard: bytes | None) -> None:
         self.lost = self.lost or heard is None
         self.to_hear += heard or b""
+
+    def on_x25519(self, secret: str, point: str) -> bytes:
+        key = X25519PrivateKey.from_private_bytes(raw(secret))
+        if point == ".":
+            return key.public_key().public_bytes_raw()
+        return key.exchange(X25519PublicKey.from_public_bytes(raw(point)))
+
+    def on_seal(self, key: str, nonce: str, ad: str, text: str) -> bytes:
+        return ChaCha20Poly1305(raw(key)).encrypt(raw(nonce), raw(text), raw(ad))
+
+    def on_open(self, key: str, nonce: str, ad: str, text: str, tag: str) -> object:
+        try:
+            opened = ChaCha20Poly1305(raw(key)).decrypt(raw(nonce), raw(text) + raw(tag), raw(ad))
+        except InvalidTag:
+            return -1
+        return opened or 0
 
     def on_store(self, offset: str, data: str) -> int:
         return self.flash.store(int(offset), raw(data))

@@ -133,7 +133,56 @@ static int on_object(void *user, unsigned kind, uint16_t offset, const uint8_t *
     return reply();
 }
 
-#if CVM_SUITE == CVM_SUITE_NOISE
+#if CVM_SUITE == CVM_SUITE_NOISE && defined PRIMITIVES_OF_THE_TEST
+static int on_x25519(void *user, uint8_t result[32], const uint8_t secret[32], const uint8_t *point)
+{
+    (void)user;
+    printf("x25519 ");
+    print_hex(secret, 32);
+    putchar(' ');
+    print_hex(point, point != NULL ? 32 : 0);
+    return reply_bytes(result, 32);
+}
+
+static void print_call(const char *name, const uint8_t key[32], const uint8_t nonce[12], const uint8_t *ad,
+                       size_t ad_size, const uint8_t *text, size_t size)
+{
+    printf("%s ", name);
+    print_hex(key, 32);
+    putchar(' ');
+    print_hex(nonce, 12);
+    putchar(' ');
+    print_hex(ad, ad_size);
+    putchar(' ');
+    print_hex(text, size);
+}
+
+static int on_seal(void *user, const uint8_t key[32], const uint8_t nonce[12], const uint8_t *ad, size_t ad_size,
+                   uint8_t *text, size_t size, uint8_t tag[16])
+{
+    (void)user;
+    print_call("seal", key, nonce, ad, ad_size, text, size);
+    if (reply_bytes(third, size + 16) != 0) {
+        return -1;
+    }
+    memcpy(text, third, size);
+    memcpy(tag, third + size, 16);
+    return 0;
+}
+
+static int on_open(void *user, const uint8_t key[32], const uint8_t nonce[12], const uint8_t *ad, size_t ad_size,
+                   uint8_t *text, size_t size, const uint8_t tag[16])
+{
+    (void)user;
+    print_call("open", key, nonce, ad, ad_size, text, size);
+    putchar(' ');
+    print_hex(tag, 16);
+    if (size == 0) {
+        return reply();
+    }
+    return reply_bytes(text, size);
+}
+#elif CVM_SUITE == CVM_SUITE_NOISE
 #include <mbedtls/chachapoly.h>
 #include <mbedtls/ecp.h>
 

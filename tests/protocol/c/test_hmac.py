@@ -4,7 +4,9 @@ import hashlib
 import hmac
 from random import Random
 
-from cdevice import Driver
+from cdevice import Driver, on_every_machine
+
+pytestmark = on_every_machine
 
 RFC4231 = [
     (b"\x0b" * 20, b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from cdevice import CDevice, Driver, End, Flash, Settings, frames
+from cdevice import CDevice, Driver, End, Flash, Settings, frames, on_both_machines
 from test_session import BUNDLE, DIGEST, Server, connect
 from test_vectors import example_of, of, scripted
 
@@ -14,6 +14,7 @@ PUSH, PULL = Settings(), Settings(max_frame=56, limit=34)
 MODES = [PUSH, PULL, Settings(max_frame=56), Settings(max_frame=1400), Settings(max_frame=90, limit=100)]
 
 
+@on_both_machines
 @pytest.mark.parametrize("settings", MODES, ids=[f"{each.max_frame}-{each.limit}" for each in MODES])
 def test_a_vend(noise: Driver, settings: Settings) -> None:
     server = Server(waits=1, waits_after_ack=1)
@@ -86,6 +87,7 @@ def test_another_token_is_refused(noise: Driver) -> None:
     assert connect(noise, Server(token=bytes(32)))[1].end is End.REPORT
 
 
+@on_both_machines
 @pytest.mark.parametrize(
     "vector", [each for each in of("session", "device") if each["in"]["suite"] == 1], ids=lambda vector: vector["id"]
 )

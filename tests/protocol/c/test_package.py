@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,10 +13,11 @@ cmake_minimum_required(VERSION 3.16)
 project(consumer LANGUAGES C CXX)
 find_package(cvm 0.1 REQUIRED CONFIG)
 add_executable(consumer consumer.cpp)
-target_link_libraries(consumer PRIVATE cvm::cvm)
+target_link_libraries(consumer PRIVATE cvm::cvm cvm::ports)
 """
 PROGRAM = """
 #include <cvm.h>
+#include <cvm_modem.h>
 #include <cstdio>
 
 int main() {
@@ -25,13 +27,17 @@ int main() {
     cvm_device device = cvm_device();
     cvm_port port = cvm_port();
     static unsigned char buffer[CVM_MIN_MAX_FRAME];
+    cvm_modem modem = cvm_modem();
 
+    modem.commands = &cvm_modem_bg96;
     device.buffer = buffer;
     cvm_init(&session, &port, nullptr, &device, nullptr);
     cvm_sha256_begin(&hash);
     cvm_sha256_add(&hash, "abc", 3);
     cvm_sha256_end(&hash, digest);
-    std::printf("%02x%02x %d", digest[0], digest[1], cvm_start(&session) == CVM_MISUSE);
+    cvm_uart_put(&modem.uart, 'x');
+    std::printf("%02x%02x %d %d", digest[0], digest[1], cvm_start(&session) == CVM_MISUSE,
+                cvm_uart_receive(&modem.uart, buffer, sizeof buffer));
 }
 """
 
@@ -53,12 +59,13 @@ def test_a_consumer_finds_the_installed_package(tmp_path: Path) -> None:
     (consumer / "consumer.cpp").write_text(PROGRAM)
     run("cmake", "-S", consumer, "-B", consumer / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
     run("cmake", "--build", consumer / "build")
-    assert run(consumer / "build" / "consumer") == "ba78 1"
+    assert run(consumer / "build" / "consumer") == "ba78 1 1"
 
 
 def test_the_package_names_every_source() -> None:
     listed = (C / "CMakeLists.txt").read_text()
-    missing = [path.name for path in sorted((C / "src").glob("*.c")) if f"src/{path.name}" not in listed]
+    sources = [*sorted((C / "src").glob("*.c")), *sorted((C / "ports").glob("*/*.c"))]
+    missing = [path.name for path in sources if str(path.relative_to(C)) not in listed]
     assert missing == []
 
 
@@ -70,7 +77,10 @@ def test_the_manifests_agree() -> None:
         (r'^version: "(.+)"$', component.splitlines()[0]),
         (r"project\(cvm VERSION (\S+)", cmake),
     )]  # fmt: skip
-    assert [each and each[1] for each in versions] == [library["version"]] * 2
+    arduino = dict(line.split("=", 1) for line in (C / "library.properties").read_text().splitlines())
+    assert [each and each[1] for each in versions] + [arduino["version"]] == [library["version"]] * 3
+    assert arduino["name"] == library["name"]
+    assert arduino["includes"] == library["headers"][0]
     assert library["license"] in component
     assert all((C / "include" / header).is_file() for header in library["headers"])
     assert all((C / path).is_dir() for path in library["build"].values())
@@ -82,3 +92,13 @@ def test_every_option_of_zephyr_is_one_of_the_library() -> None:
     options = (C / "include" / "cvm_options.h").read_text()
     for name in re.findall(r">:(CVM_\w+)=1>", (C / "zephyr" / "CMakeLists.txt").read_text()):
         assert f"#ifndef {name}\n" in options
+
+
+def test_headers_and_sources_in_one_folder_build_as_arduino_has_them(tmp_path: Path) -> None:
+    """PORTING.md says to copy them so."""
+    for path in [*(C / "include").glob("*.h"), *(C / "src").glob("*.[ch]"), *(C / "ports").glob("[um]*/*.[ch]")]:
+        shutil.copy(path, tmp_path)
+    for path in tmp_path.glob("*.c"):
+        run("gcc", "-std=gnu11", f"-I{tmp_path}", "-c", path, "-o", path.with_suffix(".o"))
+    (tmp_path / "sketch.cpp").write_text('#include "cvm.h"\n#include "cvm_extras.h"\n#include "cvm_modem.h"\n')
+    run("g++", f"-I{tmp_path}", "-c", tmp_path / "sketch.cpp", "-o", tmp_path / "sketch.o")

@@ -2,8 +2,10 @@
 
 import itertools
 
-from cdevice import CDevice, Driver, Flash, Settings
+from cdevice import CDevice, Driver, Flash, Settings, on_every_machine
 from test_session import Server
+
+pytestmark = on_every_machine
 
 
 def written(driver: Driver, sessions: int = 1) -> list[bytes]:

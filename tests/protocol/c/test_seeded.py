@@ -28,7 +28,7 @@ FUZZED = {
         "cvm_answer.c", "total > session->device->room", "total > session->device->room + 1u"),
     "DONE without a certificate": (
         "cvm_answer.c", "(session->have != NULL ? BIT(CVM_TYPE_DONE) : 0u)", "BIT(CVM_TYPE_DONE)"),
-    "a refusal sends away for years": ("cvm_answer.c", "retry_s < most_s ? retry_s : most_s", "retry_s < most_s ? retry_s : most_s + 1u"),
+    "a refusal sends away for years": ("cvm_answer.c", "? retry_s : most_s", "? retry_s : most_s + 1u"),
     "an object may come twice": ("cvm_bundle.c", "head[0] <= kind", "head[0] < kind"),
     "an object may be cut": ("cvm_bundle.c", "at == total && missing == 0", "missing == 0"),
 }  # fmt: skip

@@ -5,7 +5,7 @@ import itertools
 from dataclasses import dataclass, field, replace
 
 import pytest
-from cdevice import CDevice, Driver, End, Flash, Result, Settings, frames
+from cdevice import CDevice, Driver, End, Flash, Result, Settings, frames, on_every_machine
 
 from protocol.constants import Kind, ProofFlag, Stage, Status, Suite
 from protocol.events import AckReceived, HelloReceived, ProofPending, ProofReceived, ProofRejected, RequestRepeated
@@ -110,6 +110,7 @@ def connect(driver: Driver, server: Server, settings: Settings = PUSH, flash: Fl
     return device, device.run(server.talk)
 
 
+@on_every_machine
 @pytest.mark.parametrize("settings", MODES, ids=IDS)
 def test_a_vend(driver: Driver, settings: Settings) -> None:
     server = Server()

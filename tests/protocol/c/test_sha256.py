@@ -3,7 +3,9 @@
 import hashlib
 from random import Random
 
-from cdevice import Driver
+from cdevice import Driver, on_every_machine
+
+pytestmark = on_every_machine
 
 
 def test_every_length_from_0_to_200(driver: Driver) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cdevice import ROOT, CDevice, Driver, End, Flash, Settings, frames
+from cdevice import ROOT, CDevice, Driver, End, Flash, Settings, frames, on_every_machine
 from test_session import Server
 
 from protocol.constants import OVERHEAD, MessageType, Suite
@@ -14,6 +14,8 @@ from protocol.messages import Challenge, encode
 from protocol.objects import Bundle
 from protocol.session import protect
 from tools.generate.example import MAC, Example
+
+pytestmark = on_every_machine
 
 FILES = {
     name: json.loads((ROOT / "protocol" / "vectors" / f"{name}.json").read_text())["vectors"]
