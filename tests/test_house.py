@@ -32,7 +32,6 @@ ACROSS = {
     "tests/protocol/c/test_cuts.py": "the C library, its line lost anywhere",
     "tests/protocol/c/test_options.py": "the C library, other builds of it",
     "tests/protocol/c/test_package.py": "the C library as a CMake package",
-    "tests/protocol/c/test_ports.py": "the C library's ports",
     "tests/protocol/c/test_seeded.py": "the C library's tests themselves",
     "tests/protocol/c/test_vectors.py": "the C library as a whole",
     "tests/protocol/test_flips.py": "both ends, every bit flipped",

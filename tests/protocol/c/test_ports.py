@@ -22,7 +22,7 @@ NOW = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p)
 
 
 class Modem(ctypes.Structure):
-    """struct cvm_modem."""
+    """struct cvm_modem, and what must not be written behind it."""
 
     _fields_ = [
         ("commands", ctypes.c_void_p), ("host", ctypes.c_char_p), ("port", ctypes.c_uint16), ("write", WRITE),
@@ -30,7 +30,7 @@ class Modem(ctypes.Structure):
         ("since_ms", ctypes.c_uint32), ("left", ctypes.c_uint16), ("promised", ctypes.c_uint16),
         ("state", ctypes.c_uint8), ("tries", ctypes.c_uint8), ("answered", ctypes.c_bool),
         ("readable", ctypes.c_bool), ("hung_up", ctypes.c_bool), ("filled", ctypes.c_uint8),
-        ("line", ctypes.c_char * 24),
+        ("line", ctypes.c_char * 24), ("guard", ctypes.c_uint8 * 32),
     ]  # fmt: skip
 
 
@@ -63,6 +63,7 @@ class Board:
 
     def hears(self) -> bytes:
         told, self.told = self.told, b""
+        assert not any(self.modem.guard)
         return told
 
     def connect(self) -> int:
@@ -81,9 +82,9 @@ class Board:
         for answer in (b"OK", b"\r\nOK\r\n", b"\r\nOK\r\n", b"\r\nERROR\r\n", b"\r\nOK\r\n"):
             self.now_ms += 300
             self.says(b"\r\n" + answer + b"\r\n")
-            self.connect()
+            assert self.connect() == 0
         self.now_ms += 300
-        self.connect()
+        assert self.connect() == 0
         self.says(b"\r\nOK\r\n\r\nCONNECT OK\r\n\r\n+QIOPEN: 0,0\r\n")
         assert self.connect() == 1
         self.told = b""
@@ -186,6 +187,7 @@ def byte_by_byte(board: Board, said: bytes, act: Callable[[], object]) -> list[o
 
 
 def test_a_piece_is_sent_at_the_prompt_and_no_sooner(sim800: Board) -> None:
+    sim800.says(b"\r\n> a line of its own\r\n")
     assert sim800.send(b"x" * 100) == 0
     assert sim800.hears() == b"AT+CIPSEND=64\r"
     said = b'\r\n+CREG: 1\r\n\r\n+CUSD: 0,"> "\r\n\r\n> '
@@ -197,6 +199,8 @@ def test_a_piece_is_sent_at_the_prompt_and_no_sooner(sim800: Board) -> None:
     assert sim800.hears() == b"", "one piece at a time"
     sim800.says(b"K\r\n")
     assert (sim800.send(b"y" * 36), sim800.hears()) == (0, b"AT+CIPSEND=36\r")
+    sim800.says(b"\r\n> ")
+    assert (sim800.send(b"y" * 35), sim800.hears()) == (-1, b""), "it was promised 36, and is told none"
 
 
 @pytest.mark.parametrize("said", [b"\r\nERROR\r\n", b"\r\nCLOSED\r\n", b"\r\n+CME ERROR: 3\r\n", b"z" * 65])

@@ -141,23 +141,25 @@ static enum heard hear_byte(struct cvm_modem *modem, char byte)
     return OTHER;
 }
 
-/* What the modem says next, and what follows from it whatever we are about. */
+/* What the modem says next, and what follows from it whatever we are about. Data that are still due answer nothing that
+ * was asked, and are dropped. */
 static enum heard hear(struct cvm_modem *modem)
 {
-    enum heard heard;
+    enum heard heard = OTHER;
     uint8_t byte;
-    int got;
 
-    if (modem->left > 0) { /* of data, which are no lines */
-        return NOTHING;
-    }
-    do {
-        got = cvm_uart_receive(&modem->uart, &byte, 1);
+    while (heard == OTHER) {
+        const int got = cvm_uart_receive(&modem->uart, &byte, 1);
+
         if (got <= 0) {
             return got < 0 ? LOST : NOTHING;
         }
-        heard = hear_byte(modem, (char)byte);
-    } while (heard == OTHER);
+        if (modem->left > 0) {
+            modem->left--;
+        } else {
+            heard = hear_byte(modem, (char)byte);
+        }
+    }
     if ((heard == SENT && modem->state == SENDING) ||
         ((heard == OK || heard == ERROR) && modem->state == READING)) { /* ERROR: there is nothing to read */
         modem->state = CONNECTED;
@@ -167,16 +169,6 @@ static enum heard hear(struct cvm_modem *modem)
     modem->hung_up = modem->hung_up || heard == CLOSED;
     modem->readable = modem->readable || heard == ARRIVED || heard == CLOSED || (heard == DATA && modem->left != 0);
     return heard;
-}
-
-/* Data that answer nothing. */
-static void drop_data(struct cvm_modem *modem)
-{
-    uint8_t byte;
-
-    while (modem->left > 0 && cvm_uart_receive(&modem->uart, &byte, 1) > 0) {
-        modem->left--;
-    }
 }
 
 static void listen_anew(struct cvm_modem *modem)
@@ -249,10 +241,8 @@ int cvm_modem_connect(struct cvm_modem *modem)
         find(modem);
     }
     for (;;) {
-        enum heard heard;
+        const enum heard heard = hear(modem);
 
-        drop_data(modem);
-        heard = hear(modem);
         switch (heard) {
         case OPENED:
             modem->state = CONNECTED;
@@ -285,7 +275,6 @@ int cvm_modem_connect(struct cvm_modem *modem)
 int cvm_modem_send(struct cvm_modem *modem, const uint8_t *bytes, size_t size)
 {
     for (;;) {
-        drop_data(modem);
         switch (hear(modem)) {
         case PROMPT:
             if (size < modem->promised) {
