@@ -172,7 +172,7 @@ def test_set_up_goes_on_where_a_command_is_not_answered(ports: ctypes.CDLL) -> N
     board.connect()
     board.says(b"\r\nOK\r\n")
     for _ in range(4):
-        board.now_ms += 5000
+        board.now_ms += 10_000
         board.connect()
     assert board.hears().endswith(b'AT+CIPRXGET=1\rAT+CIPSTART="TCP","192.0.2.1","7433"\r')
 

@@ -19,7 +19,7 @@ enum {
     FIND_MS = 300,      /* for the answer to AT */
     MOST_TRIES = 30,    /* of AT. A modem that was left at its prompt takes them for the bytes that it waits for */
     LARGEST_PIECE = 64, /* so that it soon has had enough of them */
-    SET_UP_MS = 5000,
+    SET_UP_MS = 10000,  /* to close takes so long, for some */
     POLL_MS = 1000      /* reads that nobody announced */
 };
 
