@@ -19,7 +19,7 @@ import pymysql
 from sqlalchemy import URL, Engine, QueuePool, create_engine, event
 
 from cvmd.model import US, Secret
-from cvmd.store.tls import Tls, is_here, plugins
+from cvmd.store.tls import Tls, Wary, is_here, plugins
 
 _MYSQL_SESSION = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
@@ -58,6 +58,9 @@ def mysql_engine(url: URL, password: Secret | None, tls: Tls, pool: int, timeout
     # Half of what a statement may take: who waits for the row tries again within that.
     session_variables = _MYSQL_SESSION.format(idle_s=math.ceil(timeout_s / 2))
     engine = create_engine(url, connect_args=connect_args, **_options(pool, timeout_s))
+
+    if exposed:
+        event.listen(engine, "do_connect", lambda _dialect, _record, names, options: Wary(*names, **options))
 
     @event.listens_for(engine, "connect")
     def session(connection: pymysql.Connection[Any], _record: object) -> None:

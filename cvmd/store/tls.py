@@ -25,6 +25,7 @@ Mode: TypeAlias = Literal["off", "required", "verify-ca", "verify"]
 
 READABLE_PASSWORD: Final = 2061
 """MySQL's number for `authentication plugin reported error`; of ours alone, the driver does not raise it so."""
+_READABLE: Final = "the password would be readable for whoever answers"
 _FULL_AUTHENTICATION: Final = b"\x01\x04"
 """What a server sends that does not remember the password: extra data, 4 (MySQL, caching_sha2_password)."""
 
@@ -106,7 +107,7 @@ class _Plugin:
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise OperationalError(READABLE_PASSWORD, "the password would be readable for whoever answers")
+        raise OperationalError(READABLE_PASSWORD, _READABLE)
 
 
 class _HashOnly(_Plugin):
@@ -124,6 +125,20 @@ class _HashOnly(_Plugin):
         if packet.get_all_data()[:2] == _FULL_AUTHENTICATION:  # type: ignore[no-untyped-call]  # not annotated
             self._refuse()
         return caching_sha2_password_auth(connection, packet) if packet.is_extra_auth_data() else packet
+
+
+class Wary(Connection):
+    """The driver's connection, for who is `exposed`.
+
+    The driver answers a greeting that names sha256_password with the password itself, and asks none of `plugins`.
+    """
+
+    _auth_plugin_name: str
+
+    def _get_server_information(self) -> None:
+        super()._get_server_information()  # type: ignore[misc]  # it has no annotations
+        if self._auth_plugin_name == "sha256_password":
+            raise OperationalError(READABLE_PASSWORD, _READABLE)
 
 
 class _NeedsPyNaCl(_Plugin):

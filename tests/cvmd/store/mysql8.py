@@ -29,9 +29,11 @@ _KEY = rsa.generate_private_key(65537, 2048)
 
 @dataclass
 class MySQL8:
-    """`plugin` is what the user authenticates by; `remembers`: the password's hash is in the server's cache."""
+    """`plugin` is what the user authenticates by, `greets` what the server names before it knows the user; `remembers`:
+    the password's hash is in the server's cache."""
 
     plugin: str = "caching_sha2_password"
+    greets: str = "caching_sha2_password"
     remembers: bool = False
     tls: ssl.SSLContext | None = None
     port: int = 0
@@ -54,7 +56,7 @@ class MySQL8:
         capabilities = _CAPABILITIES | (_TLS if self.tls else 0)
         greeting = b"\x0a8.0.40\0" + struct.pack("<I", 1) + _SALT[:8] + b"\0"
         greeting += struct.pack("<HBHHB", capabilities & 0xFFFF, 255, 2, capabilities >> 16, 21) + bytes(10)
-        _send(line, 0, greeting + _SALT[8:] + b"\0caching_sha2_password\0")
+        _send(line, 0, greeting + _SALT[8:] + b"\0" + self.greets.encode() + b"\0")
         number, packet = self._receive(line)
         if self.tls and struct.unpack("<I", packet[:4])[0] & _TLS:
             with self.tls.wrap_socket(line, server_side=True) as inner:

@@ -199,6 +199,18 @@ def test_inv6_no_readable_password_leaves_for_whoever_answers(
     assert len(server.received) == requests, "nothing follows the client's first answer"
 
 
+@pytest.mark.parametrize("tls", [NO_TLS, Tls("required")], ids=["clear", "by TLS to anybody"])
+def test_inv6_nor_for_a_server_that_names_such_a_plugin_at_once(
+    tls: Tls, papers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's answer to a greeting asks no plugin of ours."""
+    monkeypatch.setattr(connections, "is_here", lambda _: False)
+    server = MySQL8("sha256_password", "sha256_password", tls=None if tls is NO_TLS else its_tls(papers))
+    with listening(server), pytest.raises(StoreDown, match=r'set database.tls = "verify" \(2061\)'):
+        ask(server, tls)
+    assert PASSWORD not in b"".join(server.received)
+
+
 def test_ed25519_says_what_it_lacks() -> None:
     with listening(MySQL8("client_ed25519")) as server, pytest.raises(StoreDown, match="install PyNaCl"):
         ask(server)
