@@ -39,9 +39,9 @@ def _lane(number: int, state: State, full: int, shut: int, *, policies: bool) ->
     lane = select(issuances.c.id, literal(number).label("lane")).where(
         issuances.c.state == state, issuances.c.not_before_us <= NOW
     )
-    barred = [f"full{n}" for n in range(full)] if state in TO_CREATE else []
-    if state not in _EXPIRING:
-        barred += [f"shut{n}" for n in range(shut)]
+    barred = [f"shut{n}" for n in range(shut)]
+    if state in TO_CREATE:
+        barred += [f"full{n}" for n in range(full)]
     if barred:
         lane = lane.where(issuances.c.account_id.not_in([given(name) for name in barred]))
     if policies and state in _USES_POLICY:
@@ -194,7 +194,7 @@ def _through(candidates: Sequence[Candidate], guard: Guard) -> dict[int, bool]:
     on_trial: set[tuple[int, str]] = set()
     for it in candidates:
         concerned: set[tuple[int, str]] = set()
-        if it.state not in _EXPIRING:
+        if it.state not in _EXPIRING:  # whose one call is answered also where Create is refused: no trial
             concerned.add((it.account_id, ""))
         if it.state in _USES_POLICY:
             concerned.add((it.account_id, it.policy))

@@ -113,6 +113,20 @@ def test_an_account_that_cannot_be_asked_rests(bench: Bench) -> None:
     assert {bench.scene.now(row.serial).state for row in rows} == {State.QUEUED}
 
 
+def test_offers_that_expire_while_an_account_rests_ask_nothing_of_it(bench: Bench) -> None:
+    bench.issuer.raises("certificate_is_active", *[an_error(IssuerFault.ACCOUNT)] * 100)
+    rows = [bench.scene.offered() for _ in range(5)]
+    bench.scene.sql("UPDATE issuances SET expires_us = 1, not_before_us = 1")
+
+    async def test() -> None:
+        await until(lambda: "certificate_is_active" in bench.log)
+        await looks(bench, 5)
+
+    run(bench.worker(poll_s=0.01), test)
+    assert bench.log.count("certificate_is_active") <= 2, "no more than were in hand when it answered"
+    assert {bench.scene.now(row.serial).state for row in rows} == {State.OFFERED}
+
+
 def test_the_loop_outlives_a_database_that_is_down(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.store.raises("due", StoreDown("gone"))
     bench.scene.queued()

@@ -74,10 +74,12 @@ def test_after_its_rest_one_row_is_let_through(scene: Scene) -> None:
     assert due(scene) == []
 
 
-def test_what_asks_nothing_of_aws_is_not_held_back(scene: Scene) -> None:
+def test_an_offer_that_has_expired_waits_for_its_account_too_and_is_no_trial(scene: Scene) -> None:
     offered = scene.offered()
     scene.sql("UPDATE issuances SET expires_us = 1, not_before_us = 1")
     trip(scene)
+    assert due(scene) == []
+    scene.sql("UPDATE breakers SET until_us = 1")
     assert due(scene) == [(offered.id, False)]
 
 
