@@ -282,7 +282,8 @@ class Vend:
             ObjectKind.ENDPOINT: offer.endpoint.encode("ascii"),
             ObjectKind.THING_NAME: offer.thing.encode("ascii"),
         }
-        key = unseal_key(offer.issuance, self._s.sealing)
+        # For the serial that has proved itself: whose row this is may have been rewritten since the look that decided.
+        key = unseal_key(replace(offer.issuance, serial=self._serial), self._s.sealing)
         if key is not None:
             objects[ObjectKind.KEY_SEC1_PKCS1] = key.reveal()
             if want >> ObjectKind.KEY_PKCS8 & 1:

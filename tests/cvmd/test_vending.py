@@ -13,7 +13,7 @@ import pytest
 from cvmd.authentication import Denial
 from cvmd.errors import Refusal, SealError
 from cvmd.issuer.keys import P256KeyMaker, to_pkcs8
-from cvmd.model import Auth, Fault, KeySource, Secret, State
+from cvmd.model import Auth, Fault, KeySource, Offer, Secret, State
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
 from cvmd.seals import unseal_csr
@@ -128,6 +128,31 @@ def test_inv6_who_writes_to_the_database_alone_lets_nobody_in(database: Database
         for serial in (SERIAL, b"SN-2"):
             with pytest.raises(SealError):
                 await node.vend(serial).look_up()
+
+    run(database, test)
+
+
+def test_inv6_a_row_that_is_rewritten_between_two_looks_gives_its_key_to_no_other_device(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SN-1's row bears the serial and the token of SN-2 while that one proves itself, and is SN-1's own again then."""
+
+    async def test(node: Node) -> None:
+        await handed_over(node)
+        with database.engine.connect() as connection:
+            token = connection.exec_driver_sql("SELECT sealed_token FROM devices").scalar_one()
+            become = "UPDATE devices SET serial = ?, sealed_token = ?"
+            offer = node.store.offer
+
+            def rewritten(issuance_id: int) -> Offer | None:
+                connection.exec_driver_sql(become, (SERIAL, token))
+                return offer(issuance_id)
+
+            monkeypatch.setattr(node.store, "offer", rewritten)
+            sealed = node.sealer.seal(Secret(TOKEN), table="devices", column="sealed_token", row=b"SN-2")
+            connection.exec_driver_sql(become, (b"SN-2", sealed))
+            with pytest.raises(SealError):
+                await (await node.known(b"SN-2")).ask(proof())
 
     run(database, test)
 
