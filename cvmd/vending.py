@@ -6,6 +6,7 @@ takes longer the answer is "ask again", and the issuance goes on without the dev
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import time
@@ -90,32 +91,35 @@ _LOOK_S: Final = 1.0
 
 
 class Lines:
-    """What the devices of each account wait behind."""
+    """What the devices of each account wait behind. One query an account at a time, however many ask."""
 
     def __init__(self, store: VendingStore, db: Pool) -> None:
         self._store = store
         self._db = db
-        self._known: dict[int, tuple[float, Line]] = {}
+        self._looks: dict[int, tuple[float, asyncio.Task[Line]]] = {}
+        """By account the last query, and when it began."""
 
     async def of(self, issuance: Issuance) -> tuple[Kind, int]:
         """What holds it up, as issuance.behind has it: TURN as it was at most a second ago, all else as it is now.
 
         Raises StoreDown.
         """
-        account = issuance.account
-        asked_s, line = self._known.get(account.id, (-math.inf, Line(0, (), 0)))
-        if time.monotonic() - asked_s > _LOOK_S:
-            # Known before it is asked: of those who come in the same instant one asks, not all.
-            self._known[account.id] = (time.monotonic(), line)
-            line = await self._ask(account)
-        kind, wait_s = behind(line, issuance)
+        now_s = time.monotonic()
+        kind, wait_s = behind(await self._line(issuance.account, now_s - _LOOK_S), issuance)
         # Nobody is sent away for what has been mended since.
-        return (kind, wait_s) if kind is Kind.TURN else behind(await self._ask(account), issuance)
+        return (kind, wait_s) if kind is Kind.TURN else behind(await self._line(issuance.account, now_s), issuance)
 
-    async def _ask(self, account: Account) -> Line:
-        line = await self._db.run(self._store.line, account.id)
-        self._known[account.id] = (time.monotonic(), line)
-        return line
+    async def _line(self, account: Account, since_s: float) -> Line:
+        """By a query that began no earlier."""
+        while True:
+            began_s, look = self._looks.get(account.id, (-math.inf, None))
+            if look is not None and began_s >= since_s:
+                return await asyncio.shield(look)
+            if look is not None and not look.done():
+                await asyncio.wait([look])  # the next one is for all who have come meanwhile
+                continue
+            look = asyncio.create_task(self._db.run(self._store.line, account.id))
+            self._looks[account.id] = (time.monotonic(), look)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cvmd.errors import Refusal
-from cvmd.model import State
+from cvmd.model import Line, State
 from cvmd.store import Database
 from protocol.constants import Stage, Status
 from tests.cvmd.vends import EVERYTHING, Node, a_database, handed_over, proof, refused, run
@@ -59,6 +59,27 @@ def test_nobody_is_sent_away_for_what_is_mended(database: Database) -> None:
         assert refused(await (await node.known()).ask(proof())) == (Status.BACKEND, Stage.CREATE)
         assert node.store.close_breaker(1, "")
         await handed_over(node, EVERYTHING)
+
+    run(database, test)
+
+
+def test_a_breaker_that_opens_is_asked_for_once_and_not_by_each_who_waits(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(node: Node) -> None:
+        looks: list[int] = []
+        line = node.store.line
+
+        def counted(account_id: int) -> Line:
+            looks.append(account_id)
+            return line(account_id)
+
+        monkeypatch.setattr(node.store, "line", counted)
+        vends = [await node.known() for _ in range(50)]
+        node.store.trip(1, "", "account", "", lambda _: 200.0, trial=False)
+        answers = await asyncio.gather(*(vend.ask(proof()) for vend in vends))
+        assert {refused(answer) for answer in answers} == {(Status.BACKEND, Stage.CREATE)}
+        assert len(looks) < 10
 
     run(database, test)
 
