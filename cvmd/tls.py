@@ -138,9 +138,14 @@ class TlsLine(asyncio.Protocol, asyncio.Transport):
         self._tls = None
 
     def pause_writing(self) -> None:
+        # OpenSSL answers by itself, as to a KeyUpdate: who takes no answers is heard no further.
+        if self._socket is not None:
+            self._socket.pause_reading()
         self._above.pause_writing()
 
     def resume_writing(self) -> None:
+        if self._socket is not None:
+            self._socket.resume_reading()
         self._above.resume_writing()
 
     # The connection's transport.

@@ -296,6 +296,42 @@ def test_much_at_once_comes_whole_and_holds_the_writer_up(pki: Pki, server: Serv
     asyncio.run(test())
 
 
+def test_inv7_who_takes_no_answers_is_heard_no_further(pki: Pki, server: ServerTls) -> None:
+    """Else OpenSSL would go on answering its KeyUpdates, into memory."""
+
+    class Talk(Generous):
+        heard = 0
+
+        def data_received(self, data: bytes) -> None:
+            assert self.transport is not None
+            self.heard += len(data)
+            if self.heard == 1:
+                self.transport.write(self.SAID)
+
+    async def test() -> None:
+        above, lines = Talk(), []
+
+        def line() -> TlsLine:
+            lines.append(TlsLine(server.context, above))
+            return lines[-1]
+
+        listener = await asyncio.get_running_loop().create_server(line, "127.0.0.1", 0)
+        async with asyncio.timeout(20), listener:
+            port = listener.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=pki.trusting())
+            writer.write(b"?")
+            await until(lambda: above.paused)
+            heard_in = lines[0]._socket
+            assert heard_in is not None
+            assert not heard_in.is_reading()
+            assert await reader.readexactly(len(above.SAID)) == above.SAID
+            writer.write(b"?")
+            await until(lambda: above.heard == 2)
+            writer.close()
+
+    asyncio.run(test())
+
+
 # The files.
 
 
