@@ -308,8 +308,8 @@ class Vend:
             left_s = until_s - time.monotonic()
             if left_s <= 0 or self._s.changes.draining:
                 break
-            # A breaker that opens meanwhile moves no row.
-            if await self._s.changes.wait(issuance, min(left_s, _LOOK_S)):
+            # A breaker that opens meanwhile moves no row. Nor does a rest, so at the end the row is looked at again.
+            if await self._s.changes.wait(issuance, min(left_s, _LOOK_S)) or left_s <= _LOOK_S:
                 return None
         if self._s.changes.draining:
             return refusal(Kind.DRAINING, stage=stage)

@@ -13,7 +13,7 @@ import pytest
 from cvmd.authentication import Denial
 from cvmd.errors import Refusal, SealError
 from cvmd.issuer.keys import P256KeyMaker, to_pkcs8
-from cvmd.model import Auth, Fault, KeySource, Offer, Secret, State
+from cvmd.model import Auth, Fault, Issuance, KeySource, Offer, Outcome, Secret, State
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
 from cvmd.seals import unseal_csr
@@ -130,6 +130,30 @@ def test_inv6_who_writes_to_the_database_alone_lets_nobody_in(database: Database
                 await node.vend(serial).look_up()
 
     run(database, test)
+
+
+def test_who_waited_is_told_of_the_rest_that_its_row_has_by_then(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Create call without an outcome brings the row into no other state, and wakes nobody."""
+
+    async def test(node: Node) -> None:
+        await (await node.known()).ask(proof())
+        claim = Claim(os.urandom(16), 60, b"node" * 4)
+        assert node.store.open_attempt(await node.queued(), claim, key=a_key())
+        wait = node.services.changes.wait
+
+        async def unknown(issuance: Issuance, timeout_s: float) -> bool:
+            node.store.close_attempt(issuance, claim.id, Outcome.UNKNOWN, "", wait_s=300)
+            return await wait(issuance, timeout_s)
+
+        monkeypatch.setattr(node.services.changes, "wait", unknown)
+        answer = await (await node.known(max_wait_s=0)).ask(proof())
+        assert refused(answer) == (Status.BACKEND, Stage.CREATE)
+        assert isinstance(answer, Refusal)
+        assert 280 <= answer.retry_s <= 300
+
+    run(database, test, hold_s=0.05)
 
 
 def test_inv6_a_row_that_is_rewritten_between_two_looks_gives_its_key_to_no_other_device(
