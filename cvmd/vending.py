@@ -26,6 +26,7 @@ from cvmd.issuance import (
     Queue,
     Refuse,
     Request,
+    Wait,
     answer,
     answer_ack,
     behind,
@@ -208,12 +209,19 @@ class Vend:
         return view
 
     async def _settle(self, view: View | Refusal, request: Request, ack: bytes | None) -> Answer:
-        """Decide, record, wait, look again; until there is an answer or the request was held long enough."""
+        """Decide, record, wait, look again; until there is an answer or the request was held long enough.
+
+        Raises LookupError where a step finds no row that the look has shown, and so does the same step once more.
+        """
         until_s = time.monotonic() + self._s.hold_s
+        former: Decision | None = None
         while True:
             if isinstance(view, Refusal):
                 return view
             decision = await self._decide(view, request, ack)
+            if decision == former and not isinstance(decision, Wait):
+                raise LookupError(f"device {view.device.id}: its rows contradict each other; see `cvmd audit verify`")
+            former = decision
             settled = await self._follow(view, decision, request, until_s)
             if settled is not None:
                 return settled

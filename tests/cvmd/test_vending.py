@@ -132,6 +132,17 @@ def test_inv6_who_writes_to_the_database_alone_lets_nobody_in(database: Database
     run(database, test)
 
 
+def test_rows_that_contradict_each_other_are_an_error_and_no_endless_look(database: Database) -> None:
+    async def test(node: Node) -> None:
+        await handed_over(node)
+        with database.engine.connect() as connection:
+            connection.exec_driver_sql("UPDATE issuances SET certificate_id = zeroblob(32)")
+        with pytest.raises(LookupError, match="contradict each other"):
+            await (await node.known()).ask(proof())
+
+    run(database, test)
+
+
 def test_who_waited_is_told_of_the_rest_that_its_row_has_by_then(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
