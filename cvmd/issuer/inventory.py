@@ -5,6 +5,7 @@ Each way out may be repeated: what is gone, or not attached any more, is done.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -206,13 +207,26 @@ def _described(operation: str, entry: dict[str, Any]) -> DescribedCertificate:
     try:
         certificate_id, arn = _identity(entry)
         cert_der = pem_to_der(entry["certificatePem"], "CERTIFICATE")
-        names = x509.load_der_x509_certificate(cert_der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        common_name = str(names[0].value) if len(names) == 1 else None
+        common_name, key_id = _read(cert_der, certificate_id)
         return DescribedCertificate(
-            certificate_id, arn, _status(entry), _created_s(entry), cert_der, common_name, certificate_key_id(cert_der)
+            certificate_id, arn, _status(entry), _created_s(entry), cert_der, common_name, key_id
         )
     except (KeyError, TypeError, ValueError) as error:
         raise unbelievable(operation, clean(error)) from None
+
+
+def _read(cert_der: bytes, certificate_id: bytes) -> tuple[str | None, bytes]:
+    """The CN and the public key id; neither of a certificate that the library cannot read and that is the one named.
+
+    Somebody has registered it: what AWS makes can be read. An error would end every reconciliation of the account.
+    """
+    try:
+        names = x509.load_der_x509_certificate(cert_der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return str(names[0].value) if len(names) == 1 else None, certificate_key_id(cert_der)
+    except Exception as error:  # what the library raises on a stranger's bytes has no common root
+        if hashlib.sha256(cert_der).digest() == certificate_id:
+            return None, b""
+        raise ValueError(f"no X.509 certificate: {type(error).__name__}") from None
 
 
 def _identity(entry: dict[str, Any]) -> tuple[bytes, str]:

@@ -9,7 +9,7 @@ import pytest
 from cvmd.errors import IssuerError, IssuerFault
 from cvmd.issuer import inventory
 from cvmd.issuer.aws_iot import AwsIot
-from cvmd.issuer.keys import P256KeyMaker
+from cvmd.issuer.keys import P256KeyMaker, der_to_pem
 from cvmd.model import Account, Created, ListedCertificate
 from tools.awsiot import Control
 
@@ -85,6 +85,27 @@ def test_a_description_has_what_proves_whose_it_is(issuer: AwsIot, account: Acco
     )
     assert (found.subject_cn, found.public_key_id, found.status) == ("A" * 52, PAIR.public_key_id, "ACTIVE")
     assert 0 <= datetime.now(UTC).timestamp() - found.created_s < 60
+
+
+def test_inv5_a_stranger_s_certificate_that_cannot_be_read_is_described_as_nobody_s(
+    issuer: AwsIot, account: Account, attached: Created, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As somebody may have registered it. An error would end the reconciliation of the whole account."""
+    version_2 = bytes.fromhex("a003020102")
+    assert version_2 in attached.cert_der
+    strange = attached.cert_der.replace(version_2, version_2[:-1] + b"\5", 1)
+    digest = hashlib.sha256(strange).digest()
+    entry = {
+        "certificateId": digest.hex(), "certificateArn": GONE_ARN.replace(GONE.hex(), digest.hex()),
+        "certificatePem": der_to_pem(strange, "CERTIFICATE"), "status": "ACTIVE", "creationDate": datetime.now(UTC),
+    }  # fmt: skip
+    monkeypatch.setattr(issuer, "_description", lambda *_: entry)
+    found = issuer.describe(account, digest)
+    assert found is not None
+    assert (found.certificate_id, found.subject_cn, found.public_key_id) == (digest, None, b"")
+    entry |= {"certificateId": GONE.hex(), "certificateArn": GONE_ARN}
+    with pytest.raises(IssuerError, match="InvalidVersion"):
+        issuer.describe(account, GONE)
 
 
 def pages(issuer: AwsIot, account: Account) -> list[Sequence[ListedCertificate]]:
