@@ -76,6 +76,10 @@ class Reconciler:
         except BrokenOff:
             self._schedule.shorten_lease(lease, self._holder, min(_AGAIN_S, self._every_s))
             return
+        except StoreDown:
+            with suppress(StoreDown):  # it may be back; else the account's next turn is the regular one
+                self._schedule.shorten_lease(lease, self._holder, min(_AGAIN_S, self._every_s))
+            raise
         except IssuerError as error:
             log.error("account %s: the reconciliation broke off: %s", account.name, error)
             self._schedule.shorten_lease(lease, self._holder, min(_AGAIN_S, self._every_s))

@@ -6,6 +6,7 @@ import pytest
 
 from cvmd.errors import IssuerError, IssuerFault
 from cvmd.model import Account
+from cvmd.ports import StoreDown
 from cvmd.reconcile import Report
 from cvmd.reconciler import Reconciler
 from tests.cvmd.conftest import Bench
@@ -28,6 +29,16 @@ def test_one_node_reconciles_an_account_until_it_is_time_again(bench: Bench) -> 
     bench.scene.sql("UPDATE leases SET until_us = 1")
     nodes[1].round()
     assert done == ["default"] * 2
+
+
+def test_a_run_that_lost_the_database_is_begun_again_earlier(bench: Bench) -> None:
+    def reconcile(_account: Account) -> Report:
+        raise StoreDown("gone")
+
+    with pytest.raises(StoreDown):
+        Reconciler(bench.scene.store, reconcile, every_s=10 * 3600, broken_off=threading.Event()).round()
+    ((left_us,),) = bench.scene.sql("SELECT until_us FROM leases")
+    assert (left_us - bench.scene.store.line(1).now_us) / 1e6 <= 3600
 
 
 def test_a_run_that_broke_off_is_begun_again_earlier(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
