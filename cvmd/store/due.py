@@ -138,8 +138,11 @@ class DueRows(BreakerSteps):
         trials = self._pick(limit)
         if not trials:
             return []
-        named = {f"id{n}": issuance_id for n, issuance_id in enumerate(trials)}
-        whole = _whole(len(trials))
+        ids = list(trials)
+        # Filled up to a power of two: few statements, each compiled once.
+        ids += ids[:1] * ((1 << (len(ids) - 1).bit_length()) - len(ids))
+        named = {f"id{n}": issuance_id for n, issuance_id in enumerate(ids)}
+        whole = _whole(len(ids))
         found = {it.id: it for it in map(_issuance, self._database.statement(lambda t: t.rows(whole, **named)))}
         return [replace(found[number], trial=trial) for number, trial in trials.items() if number in found]
 

@@ -2,6 +2,7 @@
 
 from cvmd.model import Outcome, State
 from cvmd.store.accounts import AccountRules
+from cvmd.store.due import _whole
 from cvmd.store.intake import NewDevice
 from cvmd.store.products import ProductRules
 from tests.cvmd.store.conftest import Scene, a_claim, a_key
@@ -24,6 +25,14 @@ def test_the_oldest_come_first_up_to_the_limit(scene: Scene) -> None:
     queued = [scene.queued().id for _ in range(5)]
     assert due(scene) == queued
     assert due(scene, 3) == queued[:3]
+
+
+def test_inv7_rows_that_rest_at_a_worker_make_no_statement_for_each_number_of_them(scene: Scene) -> None:
+    _whole.cache_clear()
+    queued = [scene.queued().id for _ in range(9)]
+    for limit in range(1, 10):
+        assert due(scene, limit) == queued[:limit]
+    assert _whole.cache_info().currsize == len((1, 2, 4, 8, 16))
 
 
 def test_what_is_to_be_settled_comes_before_what_is_to_be_created(scene: Scene) -> None:
