@@ -1,6 +1,7 @@
 """The ports for a bare UART and for AT modems, with a ring of 64 bytes, against the whole daemon."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,11 @@ class Device:
         self.token = stack.add_device(serial, "ec", thing=f"thing-{serial}", policy=f"policy-{serial}").read_text()
 
     def run(
-        self, line: Line, family: str, frame: tuple[int, int] = PULL, busy: int = 0, attempts: int = 1
+        self, line: Line, family: str, frame: tuple[int, int] = PULL, busy: bool = False, attempts: int = 1
     ) -> tuple[list[End], int]:
         """How its sessions ended, and how many of them lost bytes to the ring."""
         words = [line.device.fileno(), family, self.stack.port, self.serial, self.token.strip(), self.directory]
-        words += [*frame, attempts, busy]
+        words += [*frame, attempts, int(busy)]
         with line:
             done = subprocess.run(
                 [self.program, *map(str, words)],
@@ -97,15 +98,16 @@ def test_any_frame_passes_the_ring_where_reads_are_asked_for(
     assert device.run(Modem(family="bg96"), "bg96") == ([End.LINE], 0), "the modem says that nobody answers"
 
 
-@pytest.mark.parametrize(("family", "busy", "burst"), [("sim800", 29, 12), ("esp-at", 29, 8)])
+@pytest.mark.parametrize(("family", "burst"), [("sim800", 60), ("esp-at", 20)])
 def test_inv4_a_ring_that_drops_bytes_ends_in_one_certificate(
-    mariadb_stack: Stack, modem_device: Path, tmp_path: Path, family: str, busy: int, burst: int
+    mariadb_stack: Stack, modem_device: Path, tmp_path: Path, counts: Callable[[str], None], family: str, burst: int
 ) -> None:
-    """What was lost ends the session at once; the next goes on from what the flash holds."""
+    """What was lost ends the session at once; the next goes on from the flash. Between floods a page gets through."""
     device = Device(modem_device, mariadb_stack, tmp_path, "SN-1")
     modem = Modem(family=family, stale=STALE, burst=burst)
     modem.left_by_a_reset(mariadb_stack.port)
-    ends, lossy = device.run(modem, family, busy=busy, attempts=60)
+    ends, lossy = device.run(modem, family, busy=True, attempts=30)
+    counts(f"{family}: {lossy} of {len(ends)} sessions lost bytes to a ring of 64")
     assert ends[-1] is End.ACTIVE
     assert set(ends[:-1]) == {End.LINE}
     assert lossy > 0
@@ -119,7 +121,7 @@ def test_a_certificate_over_a_bare_uart(stack: Stack, modem_device: Path, tmp_pa
     assert device.run(Line(stack.port, stale=STALE), "uart") == ([End.ACTIVE], 0)
     device.judge()
     device = Device(modem_device, stack, tmp_path, "SN-2")
-    ends, lossy = device.run(Line(stack.port), "uart", (512, 65535), busy=1, attempts=2)
+    ends, lossy = device.run(Line(stack.port), "uart", (512, 65535), busy=True, attempts=2)
     assert (ends, lossy) == ([End.LINE, End.LINE], 2)
     assert device.run(Line(stack.port, stale=STALE), "uart") == ([End.ACTIVE], 0)
     device.judge()

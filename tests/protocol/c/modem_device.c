@@ -3,15 +3,16 @@
  *     modem_device FD FAMILY PORT SERIAL TOKEN DIR MAX_FRAME LIMIT ATTEMPTS BUSY
  *
  * FD is the UART's other end; FAMILY a modem's, or "uart" for a transparent line. The device looks at its ring often
- * enough that no more than 32 bytes gather there; but every BUSY-th time (0: never) it was busy for long, and whatever
- * has come is put there. Prints how each session ended, and how many connections lost bytes. */
-#define _POSIX_C_SOURCE 200809L
+ * enough that no more than 32 bytes gather there; but if BUSY is 1, it was busy whenever more than 150 wait, and all of
+ * them are put there. Prints how each session ended, and how many connections lost bytes. */
+#define _GNU_SOURCE
 
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "cvm_modem.h"
@@ -22,16 +23,16 @@ static struct cvm_modem modem;
 static const char *family;
 static int fd, busy;
 
-enum { GATHER = 32 };
+enum { GATHER = 32, FLOOD = 150 };
 
 static void interrupts(void)
 {
-    static int looks;
     const uint8_t gathered = (uint8_t)(modem.uart.put - modem.uart.taken);
     uint8_t bytes[4096];
     ssize_t i, got;
+    int waiting = 0;
 
-    if (busy != 0 && ++looks % busy == 0) {
+    if (busy && ioctl(fd, FIONREAD, &waiting) == 0 && waiting > FLOOD) {
         got = read(fd, bytes, sizeof bytes);
     } else if (gathered < GATHER) {
         got = read(fd, bytes, GATHER - gathered);
