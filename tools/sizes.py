@@ -93,9 +93,13 @@ def measure(row: Row, directory: Path, *more: str, cpu: str = "cortex-m0") -> Si
     _run(directory, _GCC, *flags, *_LINK, undefined, "-Wl,-Map=map", f"-Wl,-e,{row.calls[0]}", *roots, *ours)
     linked = Counter[str]()
     for file, size in _linked((directory / "map").read_text()):
-        linked[file.removeprefix("cvm_").removesuffix(".o") if file in ours else ""] += size
+        linked[_part(file) if file in ours or ".ltrans" in file else ""] += size
     libc = linked.pop("", 0)
     return Size(linked, linked.total(), libc, _probe(directory), _worst_stack(directory, row.calls))
+
+
+def _part(file: str) -> str:
+    return file.removeprefix("cvm_").removesuffix(".o")
 
 
 def _run(directory: Path, *command: str) -> str:
@@ -162,6 +166,8 @@ in the compiler's call graph; what the port's functions take comes on top.
             f"| {row.name} | {size.text:,} | {f'{row.goal:,}' if row.goal else ''} | {other.text:,} | {size.libc:,}"
             f" | {size.session} | {size.stack} |\n"
         )
+    lto = [measure(row, scratch / f"lto-{number}", "-flto").text for number, row in enumerate(ROWS) if row.goal]
+    yield f"\nWith `-flto` the rows that have a goal take {', '.join(f'{text:,}' for text in lto)} bytes on the M0.\n"
     yield "\nBeside the session, each only where it is called:\n\n| extra | text, M0 |\n| --- | --- |\n"
     for number, (name, calls) in enumerate(_EXTRAS.items()):
         more = measure(Row(name, calls=(*_SESSION, *calls)), scratch / f"extra-{number}")
