@@ -183,14 +183,13 @@ _GOALS: Final = """
 ## Goals
 
 Wanted: no heap, at most 256 bytes of RAM beside the frame buffer, at most 448 of stack, and the text of the table's
-column *goal*. Heap, RAM and the stack of suite `mac` are within them; the text is not, nor is the stack of suite
-`noise`.
+column *goal*. Heap, RAM and stack are within them, save 4 bytes of RAM for `CVM_NONCE_COUNTERS`; the text is not.
 
 What takes the room is in the table below. SHA-256 and what is made of it take a quarter: a part with a SHA-256 in ROM
 or in silicon gets most of that back. The rest are promises, none of which is an option: frames of any size through a
 buffer of 48 bytes, a hunt among stale bytes, a bundle that is read back from flash and judged before it is
 acknowledged, a resume record that survives a torn write, a plan for each refusal. In suite `noise` the handshake comes
-on top, and its keys lie on the stack below a hash.
+on top.
 
 """
 

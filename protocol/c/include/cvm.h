@@ -186,6 +186,7 @@ struct cvm_session {
         union {
             struct cvm_sha256 hash;          /* while the bundle is read back */
             uint8_t digest[CVM_DIGEST_SIZE]; /* of the certificate, afterwards */
+            uint8_t noise[2][32];            /* in the handshake */
         } u;
     } secret;
 #if CVM_NONCE_COUNTERS

@@ -1,7 +1,7 @@
 /* Suite noise (SPEC.md, 5.3 and 6.3): Noise_NNpsk0_25519_ChaChaPoly_SHA256 as its initiator, revision 34.
  *
- * Until the first answer has opened, device_key holds h, server_key holds ck, and u.digest, which HAVE has no more use
- * for then, the ephemeral secret. */
+ * Until the first answer has opened, device_key holds h, server_key holds ck, and u.noise, where HAVE has no more use for
+ * its digest then, the ephemeral secret and the key of the message in hand. */
 #include "cvm_internal.h"
 
 #if CVM_SUITE == CVM_SUITE_NOISE
@@ -77,7 +77,7 @@ static bool seal(struct cvm_session *session, uint8_t *frame)
     const bool first = session->sent_frames == 0;
     const uint8_t *key = session->secret.device_key;
     uint8_t *ephemeral = frame + CVM_HEADER_SIZE, *text = first ? ephemeral + CVM_EPHEMERAL_SIZE : ephemeral;
-    uint8_t nonce[12], first_key[KEY];
+    uint8_t nonce[12], *ephemeral_secret = session->secret.u.noise[0], *first_key = session->secret.u.noise[1];
     size_t size;
     int failed = 0;
 
@@ -90,15 +90,15 @@ static bool seal(struct cvm_session *session, uint8_t *frame)
     count_in(nonce, first ? 0 : session->sent_frames - 1);
     if (first) {
         key = first_key;
-        failed = port->random(session->user, session->secret.u.digest, KEY) != 0 ||
-                 port->x25519(session->user, ephemeral, session->secret.u.digest, NULL) != 0;
+        failed = port->random(session->user, ephemeral_secret, KEY) != 0 ||
+                 port->x25519(session->user, ephemeral, ephemeral_secret, NULL) != 0;
         mix_hash(session, ephemeral, KEY);
         mix_key(session, ephemeral, first_key);
     }
     failed |= port->seal(session->user, key, nonce, h(session), first ? (size_t)KEY : 0, text, size, text + size);
-    cvm_wipe(first_key, sizeof first_key);
     size += CVM_TAG_SIZE;
     if (first) {
+        cvm_wipe(first_key, KEY);
         mix_hash(session, text, size);
     }
     size += (size_t)(text - ephemeral);
@@ -117,18 +117,19 @@ const uint8_t *cvm_seal(struct cvm_session *session, uint8_t *room, size_t *size
     return room;
 }
 
-/* Message 2: e, ee. Its payload is opened under `key`, then both directions have keys of their own. */
-static bool read_ephemeral(struct cvm_session *session, const uint8_t *ephemeral, uint8_t key[KEY])
+/* Message 2: e, ee. Its payload is opened under the second key of u.noise, then both directions have their own. */
+static bool read_ephemeral(struct cvm_session *session, const uint8_t *ephemeral)
 {
     static const uint8_t zeros[KEY];
+    uint8_t *secret = session->secret.u.noise[0], *key = session->secret.u.noise[1];
     bool good;
 
     mix_hash(session, ephemeral, KEY);
     mix_key(session, ephemeral, key);
-    good = session->port->x25519(session->user, key, session->secret.u.digest, ephemeral) == 0 &&
+    good = session->port->x25519(session->user, key, secret, ephemeral) == 0 &&
            cvm_differ(key, zeros, KEY); /* zeros: a point of low order */
     mix_key(session, key, key);
-    cvm_wipe(session->secret.u.digest, KEY);
+    cvm_wipe(secret, KEY);
     return good;
 }
 
@@ -136,7 +137,7 @@ uint8_t *cvm_open(struct cvm_session *session, uint8_t *frame, size_t *size)
 {
     const bool first = session->opened_frames == 0;
     const uint8_t *key = session->secret.server_key;
-    uint8_t *text = frame + CVM_HEADER_SIZE, nonce[12], first_key[KEY];
+    uint8_t *text = frame + CVM_HEADER_SIZE, *first_key = session->secret.u.noise[1], nonce[12];
     bool good = *size >= CVM_HEADER_SIZE + (first ? CVM_NOISE_FIRST_OVERHEAD : CVM_NOISE_OVERHEAD);
 
     if (!good) {
@@ -146,14 +147,14 @@ uint8_t *cvm_open(struct cvm_session *session, uint8_t *frame, size_t *size)
     session->opened_frames++;
     if (first) {
         key = first_key;
-        good = read_ephemeral(session, text, first_key);
+        good = read_ephemeral(session, text);
         text += CVM_EPHEMERAL_SIZE;
     }
     *size -= (size_t)(text - frame) + CVM_TAG_SIZE;
     good = good && session->port->open(session->user, key, nonce, h(session), first ? (size_t)KEY : 0, text, *size,
                                        text + *size) == 0;
-    cvm_wipe(first_key, sizeof first_key);
     if (first) {
+        cvm_wipe(first_key, KEY);
         derive(session->secret.server_key, NULL, 0, session->secret.device_key, session->secret.server_key);
     }
     *size -= 1;
