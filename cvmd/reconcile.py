@@ -77,6 +77,10 @@ TO_DO: Final = {
     Kind.LOST: "AWS has it no more: `cvmd devices revoke` its device, then `cvmd devices reissue`",
     Kind.MANY_ACTIVE: "the thing has more than one ACTIVE certificate: see which its device uses",
 }
+_IMPORT_FIRST: Final = (
+    "a device that no row knows may use it (added after the backup?): import it again, its token too, then "
+    "`cvmd reconcile --adopt ID`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,13 @@ class Finding:
     serial: bytes | None
     detail: str
     mended: bool
+
+    @property
+    def to_do(self) -> str:
+        """For a person, as long as it is not mended."""
+        if self.kind is Kind.UNKNOWN_ACTIVE and self.serial is None:
+            return _IMPORT_FIRST
+        return TO_DO[self.kind]
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from cvmd.errors import IssuerError
 from cvmd.model import Account
 from cvmd.ports import StoreDown
-from cvmd.reconcile import TO_DO, BrokenOff, Report
+from cvmd.reconcile import BrokenOff, Report
 from cvmd.threads import Pool
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Reconciler:
             return
         for it in report.findings:
             log.warning("account %s: %s %s (%s)%s", account.name, it.kind, it.name, it.detail,
-                        ": mended" if it.mended else f": {TO_DO[it.kind]}")  # fmt: skip
+                        ": mended" if it.mended else f": {it.to_do}")  # fmt: skip
         log.info(
             "account %s: reconciled: %d certificates, %d foreign, %d findings, %d remain",
             account.name, report.listed, report.foreign, len(report.findings), report.remain,

@@ -22,7 +22,7 @@ from cvmd.disposal import DisposalSettings, Disposer
 from cvmd.errors import IssuerError
 from cvmd.model import Account, CertificateStatus
 from cvmd.ports import Issuer
-from cvmd.reconcile import TO_DO, Finding, Reconciliation, Remedies, Report, pacer
+from cvmd.reconcile import Finding, Reconciliation, Remedies, Report, pacer
 from cvmd.store import Store
 
 _DISPOSE_WITHIN_S: Final = 120.0
@@ -72,13 +72,15 @@ def _reconcile(arguments: argparse.Namespace) -> Exit:
             store, issuer, sealer.owns_subject, _remedies(store, arguments),
             pause=pacer(arguments.rate or settings.reconcile.calls_per_s, threading.Event()), progress=_progress,
         )  # fmt: skip
-        reports = [_one(run, it, deep=arguments.deep) for it in _accounts(store, arguments.account)]
+        accounts = _accounts(store, arguments.account)
+        reports = [it for it in (_one(run, each, deep=arguments.deep) for each in accounts) if it is not None]
         mended = [bytes.fromhex(it.name) for report in reports for it in report.findings if it.mended]
         left = _dispose(store, issuer, settings, mended)
     _print(reports, as_json=arguments.json)
     if left:
         print(f"cvmd: {left} certificates are still on their way out; the daemon goes on", file=sys.stderr)
-    return Exit.REFUSED if left or any(it.remain for it in reports) else Exit.DONE
+    well = not left and len(reports) == len(accounts) and not any(it.remain for it in reports)
+    return Exit.DONE if well else Exit.REFUSED
 
 
 def _remedies(store: Store, arguments: argparse.Namespace) -> Remedies:
@@ -98,11 +100,13 @@ def _accounts(store: Store, name: str | None) -> Sequence[Account]:
     return chosen
 
 
-def _one(run: Reconciliation, account: Account, *, deep: bool) -> Report:
+def _one(run: Reconciliation, account: Account, *, deep: bool) -> Report | None:
+    """None: its AWS failed, which was said, and keeps no other account from its turn."""
     try:
         return run.run(account, deep=deep)
     except IssuerError as error:
-        raise Refused(f"account {account.name}: AWS IoT: {error}; what was mended so far stays so") from None
+        print(f"cvmd: account {account.name}: AWS IoT: {error}; what was mended so far stays so", file=sys.stderr)
+        return None
     finally:
         if sys.stderr.isatty():
             print(file=sys.stderr)
@@ -148,6 +152,7 @@ def _on_their_way(store: Store, certificate_ids: Sequence[bytes]) -> list[bytes]
 def _print(reports: Sequence[Report], *, as_json: bool) -> None:
     if as_json:
         print_json([_document(it) for it in reports])
+    if as_json or not reports:
         return
     print_table(
         ("account", "certificates", "foreign", "in flight", "findings", "remain"),
@@ -171,7 +176,7 @@ def _document(report: Report) -> dict[str, object]:
         "findings": [
             {
                 "kind": it.kind, "name": it.name, "serial": _serial(it), "detail": it.detail, "mended": it.mended,
-                "to_do": None if it.mended else TO_DO[it.kind],
+                "to_do": None if it.mended else it.to_do,
             }
             for it in report.findings
         ],
@@ -183,4 +188,4 @@ def _serial(finding: Finding) -> str | None:
 
 
 def _to_do(finding: Finding) -> str:
-    return "mended" if finding.mended else TO_DO[finding.kind]
+    return "mended" if finding.mended else finding.to_do

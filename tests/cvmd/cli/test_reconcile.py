@@ -116,6 +116,27 @@ def test_what_one_account_refuses_is_said(reconcile: Callable[..., Ran], standin
     assert "account default: AWS IoT: ListCertificates: UnauthorizedException" in told
 
 
+def test_an_account_that_fails_keeps_no_other_from_its_turn(
+    reconcile: Callable[..., Ran], admin: Cli, orphan: Callable[[], str], standin: Control
+) -> None:
+    assert admin("accounts", "add", "before", "--region", "us-west-2", "--profile", "nobody").code == 0
+    orphan()
+    ran = reconcile("--apply")
+    assert ran.code == 1
+    assert "account before: AWS IoT: credentials" in ran.err
+    assert ["default", "1", "0", "0", "1", "0"] in words(ran)
+    assert at_aws(standin) == []
+
+
+def test_a_certificate_whose_device_is_in_no_row_asks_for_its_import(
+    reconcile: Callable[..., Ran], aws: AwsIot, orphan: Callable[[], str]
+) -> None:
+    aws.activate(ACCOUNT, bytes.fromhex(orphan()))
+    ran = reconcile("--adopt", "--apply")
+    assert ran.code == 1
+    assert "import it again" in ran.out
+
+
 def test_an_account_that_is_not_there(reconcile: Callable[..., Ran]) -> None:
     assert "no account 'another'; known: default" in reconcile("--account", "another").complaint(1)
     assert reconcile("--account", "default").code == 0
