@@ -21,8 +21,7 @@ _ADVICE: Final = {
     "is unknown, the token wrong or the device disabled: check with the operator.",
     Status.ISSUED: "This serial has its certificate, and its product allows no more. Keep what the device "
     "holds; the operator can open a window for another one.",
-    Status.MAPPING: "The thing, policy or account of this serial is missing or taken. "
-    "The operator must mend the mapping.",
+    Status.MAPPING: "The operator must mend the mapping of this serial: {mapping}.",
     Status.CHANNEL: "A key made by the server may not leave over this listener in this suite, or to who proves "
     "nothing. Use --suite noise or --tls; without a token, a product whose devices make their own key.",
     Status.QUOTA: "A limit of the AWS account is reached. The operator must have it raised.",
@@ -36,6 +35,12 @@ _ADVICE: Final = {
     Status.CSR_NEEDED: "Devices of this product make their own key. Use --key-source device-csr.",
     Status.CSR_BAD: "The server refuses the CSR: {csr}.",
     Status.CSR_UNWANTED: "The server makes the keys of this product. Use its key source, not device-csr.",
+}
+_MAPPING_FAULTS: Final = {
+    0: "its thing, policy or account is missing or taken",
+    1: "its thing is not at AWS IoT",
+    2: "its policy is not at AWS IoT",
+    3: "its thing has an ACTIVE certificate that is not this device's",
 }
 _CSR_FAULTS: Final = {
     0: "AWS does not accept it",
@@ -80,7 +85,8 @@ def _advice(refused: Refused) -> str:
         return f"This client does not know that status; its class says: {what_to_do}."
     suites = ", ".join(suite.name.lower() for suite in Suite if refused.detail >> suite & 1) or "none"
     csr = _CSR_FAULTS.get(refused.detail, f"reason {refused.detail}")
-    return _ADVICE[Status(refused.status)].format(detail=refused.detail, suites=suites, csr=csr)
+    mapping = _MAPPING_FAULTS.get(refused.detail, f"reason {refused.detail}")
+    return _ADVICE[Status(refused.status)].format(detail=refused.detail, suites=suites, csr=csr, mapping=mapping)
 
 
 def _name(names: type[IntEnum], number: int) -> str:

@@ -28,6 +28,7 @@ def test_details_are_spelt_out() -> None:
     assert "mac, noise" in explain(Refused(Status.SUITE, Stage.HELLO, 0, 0b11, tagged=False))
     assert "signature" in explain(Refused(Status.CSR_BAD, Stage.PROOF, 0, 3, tagged=True))
     assert "reason 77" in explain(Refused(Status.CSR_BAD, Stage.PROOF, 0, 77, tagged=True))
+    assert "its policy is not" in explain(Refused(Status.MAPPING, Stage.ATTACH, 300, 2, tagged=True))
     assert "1400" in explain(Refused(Status.MAX_FRAME, Stage.HELLO, 0, 1400, tagged=False))
 
 
