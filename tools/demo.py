@@ -115,15 +115,17 @@ def _verify(stack: Stack, out: Path) -> None:
 def _keep(stack: Stack) -> None:
     """Leave it running, and say how to use it, until somebody ends it."""
     program = Path(sys.executable).parent
+    # No curl: it is not on every machine, and tools/demo installs nothing for the sake of a line.
+    python, aws = f'{program}/python -c "from tools.awsiot import Control;', f"Control('{stack.aws_url}')"
     print(
         "\nAll of it runs until Ctrl-C. In another terminal, from this directory:\n"
         f"  {program}/cvmd devices show {SERIAL} --config {stack.config}\n"
         f"  {program}/cvmd devices add SN-0002 --product demo --thing {THING}-2 --policy {POLICY}"
         f" --token-out {stack.directory}/token-2 --config {stack.config}\n"
-        f"  curl -s -X POST -d '[\"{THING}-2\"]' {stack.aws_url}/_standin/things\n"
+        f"  {python} {aws}.seed_things(['{THING}-2'])\"\n"
         f"  {program}/cvm-client vend --host 127.0.0.1 --port {stack.port} --serial SN-0002"
         f" --token-file {stack.directory}/token-2 --out {stack.directory}/device-2 --pem\n"
-        f"  curl -s {stack.aws_url}/_standin/state\n"
+        f'  {python} print({aws}.state())"\n'
         f"Logs, database and keys are in {stack.directory}.",
         flush=True,
     )
