@@ -122,7 +122,7 @@ def test_the_installed_programs_use_what_the_wheel_brought(installed: Callable[[
 def test_wheel_passes_the_unit_tests(version: str, installed: Callable[[str], Path], tmp_path: Path) -> None:
     # `tools` and `tests` beside each other, as in the checkout; what they test comes from the wheel.
     # The C client is no part of the wheel.
-    for name in ("tools", "tests/cvmd", "tests/protocol"):
+    for name in ("tools", "tests/cvmd", "tests/forks", "tests/protocol"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "c"))
     for name in ("pyproject.toml", "tests/conftest.py", "tests/pki.py"):
         shutil.copy(ROOT / name, tmp_path / name)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 
 import cvmd
@@ -47,15 +48,17 @@ def cli(tmp_path: Path) -> Cli:
 
 
 def _in(directory: Path) -> Cli:
+    forks.start_server()
     environment = {**os.environ, "PYTHONPATH": str(Path(cvmd.__file__).parents[1]), "TERM": "dumb"}
     environment.pop("CREDENTIALS_DIRECTORY", None)
 
     def run(*arguments: str | Path) -> Ran:
         command = [sys.executable, "-m", "cvmd", *map(str, arguments)]
-        ran = subprocess.run(
-            command, cwd=directory, env=environment, capture_output=True, text=True, timeout=60, check=False
+        running = forks.Command.popen(
+            command, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        return Ran(ran.returncode, ran.stdout, ran.stderr)
+        out, err = running.communicate()
+        return Ran(running.returncode, out, err)
 
     return run
 

@@ -80,25 +80,32 @@ class Command(Child):
     """A fork that is `python -m module arguments`; what tools.stack needs of subprocess.Popen."""
 
     def __init__(
-        self, module: str, arguments: Sequence[str], stdout: int, stderr: int, environment: Mapping[str, str]
+        self, module: str, arguments: Sequence[str], stdout: int, stderr: int, environment: Mapping[str, str], cwd: str
     ) -> None:
-        super().__init__(_be, module, arguments, DupFd(stdout), DupFd(stderr), dict(environment))
+        super().__init__(_be, module, arguments, DupFd(stdout), DupFd(stderr), dict(environment), cwd)
         self.stdout: TextIOWrapper | None = None
         self._stderr: IO[bytes] | None = None
 
     @classmethod
     def popen(
-        cls, command: Sequence[str], *, stdout: int, stderr: int | IO[bytes], env: Mapping[str, str], **others: Any
+        cls,
+        command: Sequence[str],
+        *,
+        stdout: int,
+        stderr: int | IO[bytes],
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        **others: Any,
     ) -> Command | subprocess.Popen[str]:
         """As subprocess.Popen, which it is for all that is not to be forked. `stdout` is PIPE."""
         _, dash_m, module, *arguments = command
         if dash_m != "-m" or module not in FORKED:
-            return subprocess.Popen(command, stdout=stdout, stderr=stderr, env=env, **others)
+            return subprocess.Popen(command, stdout=stdout, stderr=stderr, env=env, cwd=cwd, **others)
         errors = tempfile.TemporaryFile() if stderr == subprocess.PIPE else None  # noqa: SIM115  # lives as this does
         to = errors.fileno() if errors else stderr if isinstance(stderr, int) else stderr.fileno()
         reading, writing = os.pipe()
         try:
-            made = cls(module, arguments, writing, to, env)
+            made = cls(module, arguments, writing, to, env, str(cwd or Path.cwd()))
         finally:
             os.close(writing)
         made.stdout, made._stderr = os.fdopen(reading), errors
@@ -127,8 +134,11 @@ class Command(Child):
             return output, self._stderr.read().decode()
 
 
-def _be(module: str, arguments: Sequence[str], stdout: Any, stderr: Any, environment: Mapping[str, str]) -> None:
+def _be(
+    module: str, arguments: Sequence[str], stdout: Any, stderr: Any, environment: Mapping[str, str], cwd: str
+) -> None:
     """In the child."""
+    os.chdir(cwd)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
