@@ -121,7 +121,7 @@ int main(void)
 
     record = port_open(&failed);
     if (failed || flash_read(FLASH_FACTORY, &factory, sizeof factory) != 0) {
-        host_print("no flash: make flash.bin by factory.py\n");
+        host_print("no flash: make flash.bin by firmware/factory\n");
         return CVM_MISUSE;
     }
     device.serial = factory.serial;
