@@ -10,7 +10,7 @@
  *         if (status == CVM_CALL_AGAIN && !connect_to_server()) status = cvm_lost(&session);
  *         while (status <= CVM_CALL_LATER) status = cvm_step(&session);
  *         disconnect();
- *         if (status == CVM_ACTIVE) break;
+ *         if (status == CVM_ACTIVE || status == CVM_KEEP || status == CVM_MISUSE) break;
  *         sleep_ms(cvm_pause_ms(&session));
  *     }
  *

@@ -36,8 +36,8 @@
 #define CVM_NONCE_COUNTERS 0
 #endif
 
-/* Bytes: `stored` moves on in flash whenever so many more are safe. A power of two, and a multiple of the unit in which
- * the flash is written; best its page. */
+/* Bytes: `stored` moves on in flash whenever so many more are safe. A power of two, and a multiple of what the flash
+ * erases at once and of the unit in which it is written. */
 #ifndef CVM_PAGE
 #define CVM_PAGE 256
 #endif
