@@ -186,10 +186,10 @@ class Line:
 
 @dataclass
 class Modem(Line):
-    """One that takes commands. `burst`: after so many answers with data comes more at once than a ring holds."""
+    """One that takes commands. `floods`: behind which answers with data comes more at once than a ring holds."""
 
     family: str = "sim800"
-    burst: int = 0
+    floods: tuple[int, ...] = ()
     seed: int = 0
     unasked: float = 0.3
     chunk: int = 48
@@ -274,7 +274,7 @@ class Modem(Line):
     def _data(self, data: bytes, left: int) -> bytes:
         """An announcement and its data; now and then with a flood behind it, at once."""
         self._answers += 1
-        flood = b"\r\n+CGREG: 2\r\n" * 9 if self.burst and self._answers % self.burst == 0 else b""
+        flood = b"\r\n+CGREG: 2\r\n" * 16 if self._answers in self.floods else b""
         return b"\r\n" + self._how.data(len(data), left) + data + flood
 
     def _read(self, most: int) -> None:
