@@ -25,7 +25,7 @@ class Broker:
     def client(self, program: str, pems: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         """mosquitto_pub or mosquitto_sub with the certificate and key in `pems`."""
         command = [
-            program, "-h", "localhost", "-p", str(self.port), "-t", TOPIC, "-q", "1", "--cafile", str(self.ca),
+            program, "-h", "127.0.0.1", "-p", str(self.port), "-t", TOPIC, "-q", "1", "--cafile", str(self.ca),
             "--cert", str(pems / "cert.pem"), "--key", str(pems / "key.pem"), *arguments,
         ]  # fmt: skip
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
