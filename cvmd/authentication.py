@@ -6,20 +6,18 @@ devices may call. Whoever is refused hears the one constant AUTH (SPEC.md 12.2);
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final, TypedDict
+from typing import Final
 
 from cvmd import networks
-from cvmd.errors import SealError
 from cvmd.model import US, Access, Auth, Product, Secret, View
 from cvmd.ports import Sealing
+from cvmd.seals import unseal_auth, unseal_token
 
 _DECOY_SIZE: Final = 32
 
@@ -84,45 +82,8 @@ def _unsealed(view: View | None, serial: bytes, sealing: Sealing) -> Secret:
     if view is None:
         return sealing.unseal_decoy()
     if view.product.auth is Auth.TOKEN:
-        return sealing.unseal(view.device.sealed_token, table="devices", column="sealed_token", row=serial)
+        return unseal_token(view.device.sealed_token, serial, sealing)
     return unseal_auth(view.product, view.access, sealing)
-
-
-def unseal_auth(product: Product, access: Access, sealing: Sealing) -> Secret:
-    """What auth `derived` or `serial` of this product rests on.
-
-    Raises SealError where it is not what somebody with the master key has set for this very product.
-    """
-    secret = sealing.unseal(access.sealed_auth or b"", **_place(product.auth, product.name))
-    if product.auth is Auth.SERIAL and secret != _digest(access):
-        raise SealError(f"product {product.name}: its rules of auth serial are not those that the operator has set")
-    return secret
-
-
-def seal_product_key(key: Secret, product: str, sealing: Sealing) -> bytes:
-    """`sealed_auth` of auth `derived`."""
-    return sealing.seal(key, **_place(Auth.DERIVED, product))
-
-
-def seal_access(access: Access, product: str, sealing: Sealing) -> bytes:
-    """`sealed_auth` of auth `serial`: who writes to the database alone lets nobody in who proves nothing (inv. 6)."""
-    return sealing.seal(_digest(access), **_place(Auth.SERIAL, product))
-
-
-def _digest(access: Access) -> Secret:
-    allowed = [access.allow_server_keys, access.source_networks, access.window_until_us]
-    return Secret(hashlib.sha256(json.dumps(allowed).encode()).digest())
-
-
-class _Place(TypedDict):
-    table: str
-    column: str
-    row: bytes
-
-
-def _place(auth: Auth, product: str) -> _Place:
-    """A place of its own for each auth: else what is sealed for one, and no secret, would be a key of the other."""
-    return _Place(table="products", column=f"sealed_auth {auth}", row=product.encode())
 
 
 def _unproven(view: View, source: str) -> Credentials:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from cvmd import authentication
+from cvmd import authentication, seals
 from cvmd.aws import account_checks, aws_iot, aws_settings, root_cas
 from cvmd.checks import Check
 from cvmd.config import Config, read_secret
@@ -203,7 +203,7 @@ def _seal(record: ProductRecord, sealer: Sealer | None) -> Iterator[Check]:
         yield Check("seal", None, "the master key cannot be read")
         return
     try:
-        authentication.unseal_auth(record.product, record.access, sealer)
+        seals.unseal_auth(record.product, record.access, sealer)
     except SealError as error:
         to_do = "find out who writes to the database, then say them again: `cvmd products set`"
         yield Check("seal", False, str(error), to_do)

@@ -20,6 +20,7 @@ from cvmd.cli.history import document, print_history, timeline
 from cvmd.cli.output import print_json, print_table
 from cvmd.errors import ConfigError
 from cvmd.model import Auth, Product, Secret, State
+from cvmd.seals import seal_token
 from cvmd.store import check_schema
 from cvmd.store.admin import AdminStore, DeviceFilter, ListedDevice
 from cvmd.store.chains import AuditRows
@@ -87,7 +88,7 @@ def _add(arguments: argparse.Namespace) -> Exit:
         has_token = _has_token(product, said=bool(minted or arguments.token_file))
         mapped = {} if product.share_things else store.mapped([arguments.thing])
         other = mapped.get((product.account.id, arguments.thing))
-        sealed = sealer.seal(token, table="devices", column="sealed_token", row=serial) if has_token else b""
+        sealed = seal_token(token, serial, sealer) if has_token else b""
         with written_first(minted, token, f"cvmd devices show {arguments.serial}"):
             store.add_device(arguments.product, NewDevice(serial, arguments.thing, arguments.policy, sealed))
     if other is not None:

@@ -30,6 +30,7 @@ from cvmd.intake import MAX_LINE, MEANT, Accept, Candidate, Checks, Line, Unfit,
 from cvmd.model import Auth, Secret
 from cvmd.ports import StoreDown
 from cvmd.sealing import Sealer
+from cvmd.seals import seal_token, unseal_token
 from cvmd.store import AdminStore
 from cvmd.store.intake import Known, NewDevice
 
@@ -165,7 +166,7 @@ class Intake:
                 "it is there already, and neither this line nor the file of --out has its token: give the --out of the "
                 "run that made it, or take the line away"
             )
-        if token != self.sealer.unseal(known.sealed_token, table="devices", column="sealed_token", row=it.serial):
+        if token != unseal_token(known.sealed_token, it.serial, self.sealer):
             raise Unfit("it is there already, with another token")
 
     def _check_beside(self, it: Candidate, mapped: Mapping[tuple[int, str], bytes]) -> None:
@@ -204,9 +205,7 @@ class Intake:
             )
         by_product: dict[str, list[NewDevice]] = {}
         for it, token in new:
-            sealed = b""
-            if token is not None:
-                sealed = self.sealer.seal(token, table="devices", column="sealed_token", row=it.serial)
+            sealed = b"" if token is None else seal_token(token, it.serial, self.sealer)
             device = NewDevice(it.serial, it.thing, it.policy, sealed)
             by_product.setdefault(it.product.name, []).append(device)
         for product, devices in by_product.items():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cvmd import config
-from cvmd.authentication import problems, seal_access, seal_product_key, unseal_auth
+from cvmd.authentication import problems
 from cvmd.cli import arguments as argument
 from cvmd.cli.common import Exit, Subparsers, add_json, add_login, add_noun, add_verb
 from cvmd.cli.database import admin_store, checked_sealer
@@ -22,6 +22,7 @@ from cvmd.database import logged_in
 from cvmd.errors import ConfigError, SealError
 from cvmd.model import US, Auth, KeySource, Secret
 from cvmd.sealing import Sealer
+from cvmd.seals import seal_access, seal_product_key, unseal_auth
 from cvmd.store import AdminStore
 from cvmd.store.products import ProductRecord, ProductRules
 

@@ -92,7 +92,7 @@ class ProductRows:
     def add_product(
         self, name: str, rules: ProductRules, *, account: str = "default", sealed_auth: bytes | None = None
     ) -> None:
-        """A new product; `sealed_auth` as cvmd.authentication seals it for auth `derived` and `serial`."""
+        """A new product; `sealed_auth` as cvmd.seals makes it for auth `derived` and `serial`."""
         check_name("product", name)
         _check_sealed(rules, sealed_auth)
 

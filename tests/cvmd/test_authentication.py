@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from cvmd.authentication import Denial, credentials, may_have_server_key, problems, seal_access, seal_product_key
+from cvmd.authentication import Denial, credentials, may_have_server_key, problems
 from cvmd.errors import SealError
 from cvmd.model import US, Access, Account, Auth, Device, KeySource, Product, Secret, View
 from cvmd.sealing import Sealer
+from cvmd.seals import seal_access, seal_product_key, seal_token
 
 SEALER = Sealer(Secret(bytes(range(32))))
 SERIAL, TOKEN, KEY = b"SN-1", b"t" * 32, b"k" * 20
@@ -21,7 +22,7 @@ IN_NETWORK = Access(source_networks="10.0.0.0/8")
 
 
 def a_view(auth: Auth, access: Access | None = None, *, disabled: bool = False) -> View:
-    sealed = SEALER.seal(Secret(TOKEN), table="devices", column="sealed_token", row=SERIAL)
+    sealed = seal_token(Secret(TOKEN), SERIAL, SEALER)
     key = seal_product_key(Secret(KEY), "meter", SEALER)
     product = Product(1, "meter", ACCOUNT, auth, KeySource.EC_P256, 0, 600, 60, 5, False)
     device = Device(1, SERIAL, "thing", "policy", disabled, 0, 0, None, sealed if auth is Auth.TOKEN else b"")

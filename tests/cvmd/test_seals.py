@@ -1,4 +1,4 @@
-"""What the row of an issuance holds sealed opens for this issuance of this serial, and for no other."""
+"""What a row holds sealed opens for this row, and for no other."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +7,7 @@ import pytest
 
 from cvmd.errors import SealError
 from cvmd.model import Issuance, Secret
-from cvmd.seals import seal_csr, seal_key, unseal_csr, unseal_key
+from cvmd.seals import seal_csr, seal_key, seal_token, unseal_csr, unseal_key, unseal_token
 from tests.cvmd.conftest import Bench
 
 OTHERS: list[Callable[[Issuance], Issuance]] = [
@@ -41,3 +41,10 @@ def test_inv6_and_for_no_other(bench: Bench, row: Issuance, other: Callable[[Iss
 def test_inv6_a_csr_that_is_gone_is_no_reason_to_have_aws_make_a_key(bench: Bench, row: Issuance) -> None:
     with pytest.raises(SealError, match="taken away"):
         unseal_csr(replace(row, sealed_csr=None), bench.sealer)
+
+
+def test_inv6_a_token_opens_for_its_serial_and_for_no_other(bench: Bench) -> None:
+    sealed = seal_token(Secret(b"token"), b"SN-1", bench.sealer)
+    assert unseal_token(sealed, b"SN-1", bench.sealer) == Secret(b"token")
+    with pytest.raises(SealError):
+        unseal_token(sealed, b"SN-2", bench.sealer)

@@ -16,7 +16,7 @@ from cvmd.issuer.keys import P256KeyMaker, to_pkcs8
 from cvmd.model import Auth, Fault, Issuance, KeySource, Offer, Outcome, Secret, State
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
-from cvmd.seals import unseal_csr
+from cvmd.seals import seal_token, unseal_csr
 from cvmd.store import Database, Store
 from cvmd.store.chains import AuditRows
 from cvmd.store.intake import NewDevice
@@ -184,7 +184,7 @@ def test_inv6_a_row_that_is_rewritten_between_two_looks_gives_its_key_to_no_othe
                 return offer(issuance_id)
 
             monkeypatch.setattr(node.store, "offer", rewritten)
-            sealed = node.sealer.seal(Secret(TOKEN), table="devices", column="sealed_token", row=b"SN-2")
+            sealed = seal_token(Secret(TOKEN), b"SN-2", node.sealer)
             connection.exec_driver_sql(become, (b"SN-2", sealed))
             with pytest.raises(SealError):
                 await (await node.known(b"SN-2")).ask(proof())

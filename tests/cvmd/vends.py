@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cvmd.authentication import seal_access, seal_product_key
 from cvmd.changes import Changes
 from cvmd.errors import Refusal
 from cvmd.issuer.keys import P256KeyMaker, check_csr, to_pkcs8
 from cvmd.model import Auth, Created, Issuance, KeyPair, Secret
 from cvmd.ports import Claim
 from cvmd.sealing import Sealer
-from cvmd.seals import escrow
+from cvmd.seals import escrow, seal_access, seal_product_key, seal_token
 from cvmd.store import AdminStore, Database, Store, migrate
 from cvmd.store.accounts import AccountRules
 from cvmd.store.intake import NewDevice
@@ -146,9 +145,7 @@ def sealed_auth(product: str, rules: ProductRules, sealer: Sealer) -> bytes | No
 
 
 def enrol(admin: AdminStore, sealer: Sealer, serial: bytes, *, auth: Auth = Auth.TOKEN) -> None:
-    sealed = b""
-    if auth is Auth.TOKEN:
-        sealed = sealer.seal(Secret(TOKEN), table="devices", column="sealed_token", row=serial)
+    sealed = seal_token(Secret(TOKEN), serial, sealer) if auth is Auth.TOKEN else b""
     admin.add_device("sensor", NewDevice(serial, "thing", "policy", sealed))
 
 

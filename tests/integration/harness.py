@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 
 from cvmd.model import Secret
 from cvmd.sealing import Sealer, load_master_key
+from cvmd.seals import seal_token
 from cvmd.store import AdminStore, Database, Trail
 from cvmd.store.accounts import AccountRules
 from cvmd.store.intake import NewDevice
@@ -63,7 +64,7 @@ def seed(stack: Stack, fleet: Fleet) -> None:
     by_product: dict[str, list[NewDevice]] = {}
     for serial, token, thing, policy, product in fleet:
         row = serial.encode()
-        sealed = sealer.seal(Secret(token), table="devices", column="sealed_token", row=row) if token else b""
+        sealed = seal_token(Secret(token), row, sealer) if token else b""
         by_product.setdefault(product, []).append(NewDevice(row, thing, policy, sealed))
     for product, devices in by_product.items():
         store.add_devices(product, devices)

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from cvmd.sealing import Sealer, load_master_key
+from cvmd.seals import unseal_token
 from cvmd.store import AdminStore, Database
 from tools.mariadb import login
 
@@ -115,8 +116,7 @@ class Office:
         while page := store.serials(after=after, page=500):
             after = page[-1]
             for serial, known in store.there(page).items():
-                token = sealer.unseal(known.sealed_token, table="devices", column="sealed_token", row=serial)
-                found[serial.decode()] = token.reveal().hex()
+                found[serial.decode()] = unseal_token(known.sealed_token, serial, sealer).reveal().hex()
         database.close()
         return found
 

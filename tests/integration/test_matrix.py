@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from harness import MakeStack, creates, openssl, seed, wait_for_line
 
-from cvmd.authentication import seal_access, seal_product_key
 from cvmd.model import US, Auth, KeySource
 from cvmd.sealing import Sealer, load_master_key
+from cvmd.seals import seal_access, seal_product_key
 from cvmd.secret import Secret
 from cvmd.store import AdminStore, Database
 from cvmd.store.products import ProductRules

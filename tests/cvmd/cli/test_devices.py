@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cvmd.sealing import Sealer, load_master_key
+from cvmd.seals import unseal_token
 from tests.cvmd.cli.conftest import TOKEN
 
 Cli = Callable[..., Any]
@@ -23,8 +24,7 @@ def sealed_token(tmp_path: Path, serial: bytes) -> bytes:
 
 def unsealed_token(tmp_path: Path, serial: bytes) -> bytes:
     sealer = Sealer(load_master_key(tmp_path / "master.key"))
-    sealed = sealed_token(tmp_path, serial)
-    return sealer.unseal(sealed, table="devices", column="sealed_token", row=serial).reveal()
+    return unseal_token(sealed_token(tmp_path, serial), serial, sealer).reveal()
 
 
 def show(admin: Cli, serial: str = "A1") -> Any:
