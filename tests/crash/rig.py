@@ -82,8 +82,8 @@ class Forked(Child):
 
     def signal(self, number: Signals) -> None:
         """Send it a signal."""
-        assert self.running(), "its id may be another's by now"
-        os.kill(self.pid, number)
+        assert self.running(), "it has ended"
+        self.send_signal(number)
 
     def wait(self) -> int | None:
         """Its exit status, once it has ended."""
