@@ -1,10 +1,10 @@
 """Killed at every step of a replacement: never none ACTIVE, at rest one, and the former one inert and detached."""
 
-import itertools
 from dataclasses import replace
 from signal import SIGKILL
 
 import pytest
+from harness import active_at_once
 from node import NOTHING, Plan
 from rest import Account, Rest
 from rig import Device, Everywhere, Print, Rig, wait_until
@@ -40,24 +40,6 @@ def is_inert(rig: Rig, certificate_id: str) -> bool:
     return (found["status"], found["things"], found["policies"]) == ("INACTIVE", [], [])
 
 
-def active_at_once(rig: Rig, device: Device, former: str) -> set[int]:
-    """How many were ACTIVE after each change of a status, once the first one was."""
-    ids = {former} | {it["id"] for it in rig.aws.state()["certificates"] if device.thing in it["things"]}
-    changes = sorted(
-        (entry["n"], it["id"], entry["status"])
-        for it in rig.aws.state()["certificates"]
-        if it["id"] in ids
-        for entry in it["history"]
-        if "status" in entry
-    )
-    now: dict[str, str] = {}
-    counts = []
-    for _, certificate_id, status in changes:
-        now[certificate_id] = status
-        counts.append(list(now.values()).count("ACTIVE"))
-    return set(itertools.dropwhile(lambda count: not count, counts))
-
-
 def replaced(rig: Rig, product: str, plan: Plan = NOTHING) -> Rest:
     """One replacement to which `plan` happens."""
     device, former = first_vend(rig, product)
@@ -77,7 +59,8 @@ def replaced(rig: Rig, product: str, plan: Plan = NOTHING) -> Rest:
         f"the device is done: {plan}, {device.told}",
     )
     wait_until(lambda: is_inert(rig, former), f"the former one is inert: {plan}", pause_s=0.05)
-    assert active_at_once(rig, device, former) == {1, 2}
+    ours = [it for it in rig.aws.state()["certificates"] if it["id"] == former or device.thing in it["things"]]
+    assert active_at_once(ours) == {1, 2}
     return account.at_rest(device)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,19 @@ CREATES = ("CreateCertificateFromCsr", "CreateKeysAndCertificate")
 def creates(aws: Control) -> int:
     """How many certificates it was asked for, by either call."""
     return sum(aws.calls(each) for each in CREATES)
+
+
+def active_at_once(certificates: Iterable[dict[str, Any]]) -> set[int]:
+    """How many of these were ACTIVE after each change of a status, from the first ACTIVE one on."""
+    changes = sorted(
+        (entry["n"], it["id"], entry["status"]) for it in certificates for entry in it["history"] if "status" in entry
+    )
+    now: dict[str, str] = {}
+    counts = []
+    for _, certificate_id, status in changes:
+        now[certificate_id] = status
+        counts.append(list(now.values()).count("ACTIVE"))
+    return set(dropwhile(lambda count: not count, counts))
 
 
 def with_products(stack: Stack) -> Stack:

@@ -1,6 +1,5 @@
 """What ends a certificate, through to its deletion at AWS: replacement, expiry, revocation."""
 
-import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from harness import MakeStack, device, vend_in_memory, with_products
+from harness import MakeStack, active_at_once, device, vend_in_memory, with_products
 
 from cvmd.sealing import Sealer, load_master_key
 from cvmd.store import AdminStore, Database, Trail
@@ -71,23 +70,6 @@ def vended(options: Options, flash: MemoryFlash) -> str:
     return result.meta.certificate_id
 
 
-def active_at_once(stack: Stack) -> list[int]:
-    """How many were ACTIVE after each change of a status, from the first ACTIVE one on."""
-    state = stack.aws.state()
-    changes = sorted(
-        (entry["n"], each["id"], entry["status"])
-        for each in state["certificates"] + state["deleted"]
-        for entry in each["history"]
-        if "status" in entry
-    )
-    now: dict[str, str] = {}
-    counts = []
-    for _, certificate_id, status in changes:
-        now[certificate_id] = status
-        counts.append(list(now.values()).count("ACTIVE"))
-    return list(itertools.dropwhile(lambda count: not count, counts))
-
-
 @pytest.mark.parametrize("product", ["ec", "csr"])
 def test_inv1_the_former_certificate_goes_once_the_new_one_is_active(stack: Stack, product: str) -> None:
     options, flash = device(stack, "SN-1", product), MemoryFlash()
@@ -95,7 +77,8 @@ def test_inv1_the_former_certificate_goes_once_the_new_one_is_active(stack: Stac
     second = vended(replace(options, renew=True), flash)
     assert second != first
     until(lambda: at_aws(stack) == {first: ("INACTIVE", 0), second: ("ACTIVE", 2)})
-    assert set(active_at_once(stack)) == {1, 2}
+    state = stack.aws.state()
+    assert active_at_once(state["certificates"] + state["deleted"]) == {1, 2}
     assert deleted(stack) == []  # in its grace
     sql(stack, "UPDATE certificates SET keep_until_us = 1, not_before_us = 1 WHERE status = 'retiring'")
     until(lambda: deleted(stack) == [first])
