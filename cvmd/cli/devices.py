@@ -119,6 +119,11 @@ def _list_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--product", type=argument.name, help="only of this product")
     verb.add_argument("--prefix", type=argument.serial, help="only serials that begin so")
     verb.add_argument("--state", choices=[state.value for state in State], help="of the newest issuance")
+    verb.add_argument(
+        "--certified",
+        action=argparse.BooleanOptionalAction,
+        help="only those whose certificate is ACTIVE, or that have none",
+    )
     verb.add_argument("--disabled", action=argparse.BooleanOptionalAction, help="only those that are, or are not")
     add_json(verb)
 
@@ -128,6 +133,7 @@ def _list(arguments: argparse.Namespace) -> Exit:
         product=arguments.product,
         prefix=arguments.prefix.encode() if arguments.prefix else None,
         disabled=arguments.disabled,
+        certified=arguments.certified,
         state=State(arguments.state) if arguments.state else None,
     )
     with admin_store(config.load(arguments.config)) as store:
@@ -136,7 +142,8 @@ def _list(arguments: argparse.Namespace) -> Exit:
         print_json(found)
     else:
         columns = ["serial", "product", "thing", "policy", "state", "activations", "disabled"]
-        print_table(columns, [[device[column] for column in columns] for device in found])
+        rows = [[*(it[column] for column in columns), it["certificate_id"] is not None] for it in found]
+        print_table([*columns, "certified"], rows)
     return Exit.DONE
 
 
@@ -150,6 +157,7 @@ def _all(store: AdminStore, which: DeviceFilter) -> list[dict[str, Any]]:
             "disabled": device.disabled,
             "activations": device.activations,
             "state": device.state,
+            "certificate_id": None if device.certificate_id is None else device.certificate_id.hex(),
         }
         for device in _pages(store, which)
     ]

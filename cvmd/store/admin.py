@@ -30,6 +30,8 @@ class DeviceFilter:
     prefix: bytes | None = None
     """What the serial begins with."""
     disabled: bool | None = None
+    certified: bool | None = None
+    """Whether it has a certificate that is ACTIVE; not so after `revoke`, whose issuance stays as it was."""
     state: State | None = None
     """Of the newest issuance."""
     fault: Fault | None = None
@@ -165,6 +167,8 @@ class DeviceRows(IntakeRows):
             statement = statement.where(devices.c.serial.between(which.prefix, which.prefix + b"\xff"))
         if which.disabled is not None:
             statement = statement.where(devices.c.disabled.is_(which.disabled))
+        if which.certified is not None:
+            statement = statement.where(certificates.c.id.is_not(None).is_(which.certified))
         if which.state is not None:
             statement = statement.where(issuances.c.state == which.state)
         if which.fault is not None:

@@ -171,7 +171,8 @@ def test_devices_are_listed_in_order_and_by_filter(add: Cli, admin: Cli) -> None
     assert listed("--prefix", "A") == ["A1", "A2"]
     assert listed("--disabled") == ["A2"]
     assert listed("--no-disabled") == ["A1", "B1"]
-    assert listed("--state", "queued") == []
+    assert listed("--state", "queued") == listed("--certified") == []
+    assert listed("--no-certified") == ["A1", "A2", "B1"]
     printed = admin("devices", "list").out
     assert printed.index("A1") < printed.index("A2") < printed.index("B1")
 

@@ -48,8 +48,18 @@ def test_lists_are_filtered(scene: Scene) -> None:
     assert serials(scene, DeviceFilter(disabled=True)) == [b"s1"]
     assert serials(scene, DeviceFilter(disabled=False, prefix=b"s")) == [b"s2"]
     assert serials(scene, DeviceFilter(state=State.ACTIVE)) == [b"s2"]
+    assert serials(scene, DeviceFilter(certified=True)) == [b"s2"]
+    assert serials(scene, DeviceFilter(certified=False, prefix=b"s")) == [b"s1"]
     listed = scene.admin.list_devices(DeviceFilter(prefix=b"s2"))[0]
     assert (listed.product, listed.activations, listed.state, listed.disabled) == ("sensor", 1, State.ACTIVE, False)
+
+
+def test_a_revoked_device_is_listed_as_one_without_certificate(scene: Scene) -> None:
+    serial = scene.active().serial
+    scene.admin.revoke(serial)
+    [listed] = scene.admin.list_devices(DeviceFilter(certified=False))
+    assert (listed.serial, listed.state, listed.certificate_id) == (serial, State.ACTIVE, None)
+    assert serials(scene, DeviceFilter(certified=True)) == []
 
 
 def test_a_device_is_shown_with_its_history(scene: Scene) -> None:
