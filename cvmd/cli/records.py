@@ -44,14 +44,14 @@ class Minted:
         except ConfigError:
             os.close(descriptor)
             raise
-        with os.fdopen(descriptor, "r+b") as file:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ConfigError(f"{path}: another import writes it now") from None
+        file = os.fdopen(descriptor, "r+b")
+        try:
             minted = cls(path, file)
-            minted._read()
+            minted._begin()
             yield minted
+        finally:
+            with suppress(OSError):  # what could not be written was said, and would be tried again
+                file.close()
 
     def token(self, serial: bytes) -> Secret | None:
         """The one that was made for this serial."""
@@ -68,6 +68,15 @@ class Minted:
         self._file.write(text.getvalue().encode())
         self._sync()
         self._tokens.update((serial, token) for serial, token, *_ in rows)
+
+    def _begin(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._read()
+        except BlockingIOError:
+            raise ConfigError(f"{self._path}: another import writes it now") from None
+        except OSError as error:
+            raise ConfigError(f"{self._path}: cannot be written: {error.strerror}") from None
 
     def _read(self) -> None:
         first = self._file.readline()
@@ -150,5 +159,6 @@ class Failures:
 
     def close(self) -> None:
         """What is not finished is not there."""
-        self._file.close()
+        with suppress(OSError):  # what could not be written was said, and would be tried again
+            self._file.close()
         self._part.unlink(missing_ok=True)

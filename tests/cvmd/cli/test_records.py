@@ -1,7 +1,10 @@
 """The CSVs of an import: what was written outlives whoever wrote it, and nobody else reads it."""
 
 import os
+import resource
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -117,6 +120,36 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         pass
     with pytest.raises(ConfigError, match="No such file"):
         Failures(tmp_path / "none" / "failed.csv")
+
+
+@contextmanager
+def no_room_beyond(size: int) -> Iterator[None]:
+    """As on a full disk, no file of this process grows beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_is_full_is_said_once(tmp_path: Path) -> None:
+    out, failed = tmp_path / "out.csv", tmp_path / "failed.csv"
+    with no_room_beyond(0), pytest.raises(ConfigError, match="cannot be written: File too large"), Minted.open(out):
+        pass
+    with no_room_beyond(100), Minted.open(out) as minted:
+        with pytest.raises(OSError, match="File too large"):
+            minted.add([(b"A1", TOKEN, "meter", "t", "p")])
+        assert minted.token(b"A1") is None
+    with no_room_beyond(20):
+        failures = Failures(failed)
+        with pytest.raises(OSError, match="File too large"):
+            failures.finish()
+        failures.close()
+    assert [it.name for it in tmp_path.iterdir()] == ["out.csv"]
+    with Minted.open(out) as minted:
+        minted.add([(b"A1", TOKEN, "meter", "t", "p")])
+    assert out.read_text() == f"{HEADER}A1,{TOKEN.reveal().hex()},meter,t,p\n"
 
 
 def test_failed_lines_are_there_once_all_were_looked_at(tmp_path: Path) -> None:
