@@ -6,6 +6,7 @@ import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, TypeVar
 
 from cvmd import networks as cidr
@@ -50,6 +51,14 @@ host = _matching(
 )
 endpoint_url = _matching("endpoint", ENDPOINT_URL.pattern, "https://host[:port]; http only to this machine")
 name = _matching("name", r"[A-Za-z0-9_.-]{1,64}", "1 to 64 of letters, digits and _ . -")
+
+
+def file(text: str) -> Path:
+    """A path that ends with a name: others can be put beside it."""
+    path = Path(text)
+    if not path.name:
+        raise ArgumentTypeError(f"{text!r} names no file")
+    return path
 
 
 def or_none(parse: Callable[[str], str]) -> Callable[[str], str | None]:

@@ -42,9 +42,13 @@ _TRIES: Final = 3
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     """Of `import`."""
-    verb.add_argument("file", type=Path, metavar="FILE.csv", help="its first line: serial,token,product,thing,policy")
-    verb.add_argument("--out", type=Path, metavar="OUT.csv", help="where the tokens go that are minted")
-    verb.add_argument("--failed", type=Path, metavar="FAILED.csv", help="the lines that failed (FILE.failed.csv)")
+    verb.add_argument(
+        "file", type=argument.file, metavar="FILE.csv", help="its first line: serial,token,product,thing,policy"
+    )
+    verb.add_argument("--out", type=argument.file, metavar="OUT.csv", help="where the tokens go that are minted")
+    verb.add_argument(
+        "--failed", type=argument.file, metavar="FAILED.csv", help="the lines that failed (FILE.failed.csv)"
+    )
     verb.add_argument("--product", type=argument.name, help="of lines that name none")
     verb.add_argument("--policy", type=argument.policy, help="of lines that name none")
     verb.add_argument(
@@ -246,7 +250,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _check_apart(*paths: Path | None) -> None:
-    there = [it.resolve() for it in paths if it is not None]
+    there = [os.path.realpath(it) for it in paths if it is not None]  # as Path.resolve, which a loop of links ends
     if len(set(there)) != len(there):
         raise ConfigError("FILE.csv, --out and --failed are to be three files: each is kept as it is")
 

@@ -156,6 +156,10 @@ def test_what_is_meant_is_said(admin: Cli, product: str, write: Any) -> None:
     ("arguments", "problem"),
     [
         (("nowhere.csv",), "nowhere.csv: cannot be read"),
+        (("",), "'' names no file"),
+        (("fleet.csv", "--out", "."), "'.' names no file"),
+        (("fleet.csv", "--failed", ""), "'' names no file"),
+        (("loop.csv",), "loop.csv: cannot be read: Too many levels of symbolic links"),
         (("empty.csv",), "its first line names no column serial"),
         (("fleet.csv", "--out", "fleet.csv"), "three files"),
         (("fleet.csv", "--out", "fleet.failed.csv"), "three files"),
@@ -168,6 +172,7 @@ def test_what_cannot_be_begun_is_code_2(
 ) -> None:
     write(row("A1", TOKEN))
     (tmp_path / "empty.csv").touch()
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
     ran = admin("devices", "import", *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert problem in ran.err
