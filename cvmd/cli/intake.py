@@ -82,10 +82,11 @@ def run(arguments: argparse.Namespace) -> Exit:
         intake = Intake(store, sealer, checks, minted, failures, dry=arguments.dry_run)
         try:
             with _progress() as progress:
-                task = progress.add_task("import", total=path.stat().st_size)
+                task = progress.add_task("import", total=path.stat().st_size or None)
                 while read_lines := list(islice(lines, _BATCH)):
                     intake.take(read_lines)
-                    progress.update(task, completed=file.tell())
+                    if file.seekable():  # a pipe has neither size nor place
+                        progress.update(task, completed=file.tell())
             failures.finish()
         except StoreDown as error:
             return _stopped(intake, str(error))

@@ -1,8 +1,10 @@
 """`cvmd devices import`, run as a process: what is taken, what comes back, and that it may be run again."""
 
 import csv
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -177,6 +179,15 @@ def test_what_cannot_be_begun_is_code_2(
     assert (ran.code, ran.out) == (2, "")
     assert problem in ran.err
     assert not (tmp_path / "fleet.failed.csv").exists()
+
+
+def test_a_pipe_is_read_to_its_end(admin: Cli, product: str, write: Any, tmp_path: Path) -> None:
+    pipe, text = tmp_path / "pipe", write(*(row(f"A{number}") for number in range(600))).read_text()
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        pool.submit(pipe.write_text, text)
+        ran = admin("devices", "import", pipe, "--out", tmp_path / "out.csv")
+    assert (ran.code, ran.out) == (0, "import: 600 imported, 0 were there already, 0 failed\n")
 
 
 def test_a_database_that_does_not_answer_is_code_3_and_the_next_run_goes_on(
