@@ -119,7 +119,11 @@ def _confirm(verb: str, count: int, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise Refused(f"{verb} of {count} devices: say --yes, or look first with --dry-run")
-    if input(f"{verb} {count} devices? [y/N] ").strip().lower() not in ("y", "yes"):
+    try:
+        answer = input(f"{verb} {count} devices? [y/N] ")
+    except EOFError:  # Ctrl-D
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         raise Refused(f"{verb}: nothing was done")
 
 

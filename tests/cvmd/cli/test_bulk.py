@@ -1,11 +1,16 @@
 """A verb for many devices: how they are named, what is asked first, and what is said afterwards."""
 
+import os
+import pty
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+import cvmd
 from tests.cvmd.cli.conftest import Cli
 
 
@@ -49,6 +54,21 @@ def test_a_dry_run_names_them_and_does_nothing(failed: Cli) -> None:
 
 def test_many_are_not_done_unasked(failed: Cli) -> None:
     assert "--yes" in failed("devices", "revoke", "--product", "meter").complaint(1)
+    assert states(failed) == ["failed"] * 3 + [None]
+
+
+@pytest.mark.parametrize("answer", [b"\n", b"n\n", b"\x04"], ids=["Enter", "n", "Ctrl-D"])
+def test_who_is_asked_and_does_not_say_yes_has_nothing_done(failed: Cli, configuration: Path, answer: bytes) -> None:
+    ours, theirs = pty.openpty()
+    os.write(ours, answer)
+    command = [sys.executable, "-m", "cvmd", "devices", "revoke", "--config", configuration, "--product", "meter"]
+    ran = subprocess.run(
+        command, cwd=Path(cvmd.__file__).parents[1], stdin=theirs, capture_output=True, text=True, check=False
+    )
+    os.close(theirs)
+    os.close(ours)
+    assert (ran.returncode, ran.stdout) == (1, "revoke 4 devices? [y/N] ")
+    assert ran.stderr == "cvmd: revoke: nothing was done\n"
     assert states(failed) == ["failed"] * 3 + [None]
 
 
