@@ -152,6 +152,10 @@ class Database(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("url: has a password in it; put that into a file, named in password_file")
         if self.url.removeprefix("sqlite:///") in ("", ":memory:"):
             raise ValueError("url: names no file; write sqlite:////absolute/path (four slashes)")
+        try:
+            urlsplit(self.url).port  # noqa: B018  # which raises
+        except ValueError:
+            raise ValueError("url: its host or port is none; write user@host:3306, an IPv6 address in [ ]") from None
         _check_secret_path("password_file", self.password_file)
         _check_secret_path("tls_key_file", self.tls_key_file)
         self._check_transport()

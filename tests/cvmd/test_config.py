@@ -51,6 +51,11 @@ REFUSED = {
     "another database": ('[database]\nurl = "postgresql://h/d"', "database.url: must begin with sqlite:///"),
     "database in memory": ('[database]\nurl = "sqlite:///:memory:"', "database.url: names no file"),
     "no file of the database": ('[database]\nurl = "sqlite:///"', "database.url: names no file"),
+    "no port of the database": (
+        '[database]\nurl = "mysql+pymysql://u@h:port/d"',
+        "database.url: its host or port is none",
+    ),
+    "half an address": ('[database]\nurl = "mysql+pymysql://u@[::1/d"', "database.url: its host or port is none"),
     "option in the URL": (
         '[database]\nurl = "mysql+pymysql://h/d?ssl_ca=f"',
         "database.url: ssl_ca cannot be set there",
