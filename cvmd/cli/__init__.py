@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 refused or not found, or of many some; 2 usage or configur
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ from cvmd.errors import ConfigError, SealError
 from cvmd.ports import StoreDown, WrongSchema
 
 _NOUNS = (serve, config, secrets, db, accounts, products, devices, audit, status, doctor, reconcile)
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""For what is printed: `cvmd devices export > FILE`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,9 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StoreDown as error:
         return _complain(f"{error}; see [database] in the configuration", Exit.DOWN)
     except BrokenPipeError:
-        # The reader left (`cvmd devices list | head`): what is still buffered must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader left: `cvmd devices list | head`
         return Exit.REFUSED
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _drop_output()
+        return _complain(
+            f"it cannot be written: {error.strerror}; make room, and run the same command again", Exit.REFUSED
+        )
     except KeyboardInterrupt:
         return 130
     return code
@@ -55,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
         noun.add_to(nouns)
     nouns.add_parser("version", help="print the version").set_defaults(run=lambda _arguments: _print(version))
     return parser
+
+
+def _drop_output() -> None:
+    """What is still buffered must not raise again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print(text: str) -> Exit:

@@ -79,3 +79,15 @@ def test_a_reader_that_leaves_is_no_traceback(cli: Cli) -> None:
     _, complaint = writer.communicate(timeout=60)
 
     assert (writer.returncode, complaint) == (1, b"")
+
+
+@pytest.mark.parametrize("verb", [("config", "--example"), ("devices", "list", "--json"), ("devices", "list")])
+def test_a_disk_that_is_full_is_no_traceback(admin: Cli, configuration: Path, verb: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "cvmd", *verb, *(["--config", configuration] if verb[0] == "devices" else [])]
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        "cvmd: it cannot be written: No space left on device; make room, and run the same command again\n"
+    )
