@@ -238,5 +238,6 @@ def _history(arguments: argparse.Namespace) -> Exit:
     if arguments.json:
         print_json(events)
     else:
-        print_table(list(events[0]), [list(event.values()) for event in events])
+        columns = ["at", "event", "detail", "by"]
+        print_table(columns, [[event[column] for column in columns] for event in events])
     return Exit.DONE

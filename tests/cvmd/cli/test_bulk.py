@@ -112,3 +112,11 @@ def test_history_tells_decisions_in_their_order(failed: Cli) -> None:
     assert events == ["added", "retried"]
     assert "retried" in failed("devices", "history", "A1").out
     assert "A9" in failed("devices", "history", "A9").complaint(1)
+
+
+def test_history_without_any_decision_is_empty(failed: Cli, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "cvmd.db", isolation_level=None)) as database:
+        database.execute("DELETE FROM audit")
+    ran = failed("devices", "history", "A4")
+    assert (ran.code, ran.out.split()[:4]) == (0, ["at", "event", "detail", "by"])
+    assert failed("devices", "history", "A4", "--json").json == []
