@@ -122,6 +122,21 @@ def _check_own(path: Path, found: os.stat_result) -> None:
         raise ConfigError(f"{path}: others may read or write it, and it holds tokens; do `chmod 0600 {path}`")
 
 
+def _is_locked(path: Path) -> bool:
+    """Whether another process has locked this file, if there is one."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False  # none, or none that an import has made
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 class Failures:
     """The lines that were not imported, each with the reason, in a CSV that can be mended and imported.
 
@@ -129,18 +144,25 @@ class Failures:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._part = path.with_name(path.name + ".part")
+        self._path, self._part, self._former = self.files(path)
         self.count = 0
+        if _is_locked(self._part):
+            raise ConfigError(f"{self._part}: another import writes it now; name another file by --failed")
         try:
             # They may hold tokens: a new file, not one that a killed import, or somebody else, has put or linked there.
             self._part.unlink(missing_ok=True)
             descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # nobody else has it yet
         except OSError as error:
             raise ConfigError(f"{self._part}: cannot be written: {error.strerror}") from None
         self._file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow([*COLUMNS, REASON])
+
+    @staticmethod
+    def files(path: Path) -> tuple[Path, Path, Path]:
+        """All that are written, moved or taken away where `path` is named: itself, the one on the way, the former."""
+        return path, path.with_name(path.name + ".part"), path.with_name(path.name + "~")
 
     def add(self, line: Line, reason: str) -> None:
         """A line as it was, and why it failed. Raises OSError."""
@@ -152,7 +174,7 @@ class Failures:
         self._file.flush()
         os.fsync(self._file.fileno())
         with suppress(FileNotFoundError):
-            self._path.rename(self._path.with_name(self._path.name + "~"))
+            self._path.rename(self._former)
         if self.count:
             self._part.rename(self._path)
         self.close()

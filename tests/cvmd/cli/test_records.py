@@ -163,6 +163,17 @@ def test_failed_lines_are_there_once_all_were_looked_at(tmp_path: Path) -> None:
     assert sorted(it.name for it in tmp_path.iterdir()) == ["failed.csv"]
 
 
+def test_two_imports_do_not_write_one_file_of_failed_lines(tmp_path: Path) -> None:
+    path = tmp_path / "failed.csv"
+    failures = Failures(path)
+    with pytest.raises(ConfigError, match="another import writes it now"):
+        Failures(path)
+    failures.add(Line(7, ("A1", "", "meter", "t", "p")), "why")
+    failures.finish()
+    assert path.read_text().endswith("A1,,meter,t,p,line 7: why\n")
+    Failures(path).close()
+
+
 def test_those_of_a_former_run_are_kept_beside(tmp_path: Path) -> None:
     path = tmp_path / "failed.csv"
     path.write_text("mended by hand")
