@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     settings = config.load(arguments.config)
     path: Path = arguments.file
     failed: Path = arguments.failed or path.with_suffix(f".failed{path.suffix or '.csv'}")
-    _check_apart(path, failed, arguments.out)
+    _check_apart(path, *Failures.files(failed), arguments.out)
     defaults = {name: value for name in ("product", "policy") if (value := getattr(arguments, name))}
     with ExitStack() as stack:
         file = stack.enter_context(_opened(path))
@@ -253,7 +253,9 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 def _check_apart(*paths: Path | None) -> None:
     there = [os.path.realpath(it) for it in paths if it is not None]  # as Path.resolve, which a loop of links ends
     if len(set(there)) != len(there):
-        raise ConfigError("FILE.csv, --out and --failed are to be three files: each is kept as it is")
+        raise ConfigError(
+            "FILE.csv, --out and --failed (with its .part and ~) are to be three files: each is kept as it is"
+        )
 
 
 def _progress() -> Progress:
