@@ -316,7 +316,7 @@ def load(path: Path | None = None) -> Config:
     """The configuration in `path`, or in /etc/cvmd/cvmd.toml. Raises ConfigError, which says what to do."""
     file = DEFAULT_PATH if path is None else path
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except FileNotFoundError:
         raise ConfigError(
             f"{file}: no such file; make one with `cvmd config --example > {file}`"

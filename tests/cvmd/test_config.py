@@ -160,9 +160,10 @@ def test_only_ratios_bind_the_lease() -> None:
     assert short.worker.lease_s == 2
 
 
-def test_load_reads_the_named_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_load_reads_the_named_file(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "cvmd.toml"
-    file.write_text("[listen]\nport = 7000\n")
+    file.write_text("[listen]\nport = 7000\n", encoding=encoding)
 
     assert config.load(file).listen.port == 7000
 
