@@ -51,6 +51,10 @@ class Step(Enum):
     """Nothing for a worker: it waits for the device, or is at its end."""
 
 
+WITHOUT_CALLS = frozenset({Step.CLOSE_ATTEMPT, Step.EXHAUSTED})
+"""What asks nothing of AWS can be no breaker's trial: as one it would hold the others up, and tell nothing."""
+
+
 def next_step(issuance: Issuance, *, held: bool) -> Step:
     """The one step that this row needs; `held`: the caller's claim is on it."""
     match issuance.state:

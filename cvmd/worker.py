@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from cvmd.breakers import RESTS, Breakers
 from cvmd.errors import IssuerError, IssuerFault, SealError
-from cvmd.issuance import Step, backoff_s, fault_of, next_step
+from cvmd.issuance import WITHOUT_CALLS, Step, backoff_s, fault_of, next_step
 from cvmd.model import Account, Created, Fault, Issuance, KeySource, Outcome, State
 from cvmd.ports import Claim, Issuer, KeyMaker, Sealing, StoreDown, WorkerStore
 from cvmd.seals import escrow, seal_key, unseal_csr
@@ -191,7 +191,7 @@ class Worker:
         Returns for how many seconds this node is to leave alone a row that says nothing of it itself.
         """
         hold: Hold | None = None
-        if not self._breakers.admit(issuance):
+        if next_step(issuance, held=False) not in WITHOUT_CALLS and not self._breakers.admit(issuance):
             return 0.0
         while True:
             step = next_step(issuance, held=hold is not None)

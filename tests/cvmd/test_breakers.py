@@ -6,6 +6,7 @@ from cvmd.breakers import RESTS, UNKNOWN_IN_A_ROW, Rest
 from cvmd.errors import IssuerFault
 from cvmd.model import State
 from tests.cvmd.conftest import Bench, an_error
+from tests.cvmd.store.conftest import a_claim
 
 OF_THE_ACCOUNT = [IssuerFault.THROTTLED, IssuerFault.UNREACHABLE, IssuerFault.ACCOUNT, IssuerFault.QUOTA]
 
@@ -78,6 +79,17 @@ def test_a_trial_that_another_node_has_is_left(bench: Bench) -> None:
     before = bench.log.count("create")
     bench.worker().carry(trial)
     assert bench.log.count("create") == before
+
+
+def test_an_attempt_that_a_dead_worker_left_takes_nobody_s_trial(bench: Bench) -> None:
+    left = bench.scene.intent(claim=a_claim(lease_s=-1))
+    bench.scene.store.trip(1, "", IssuerFault.UNREACHABLE, "away", lambda _: -1.0, trial=False)
+    bench.scene.sql("UPDATE issuances SET not_before_us = 1")
+    (found,) = bench.scene.store.due(9)
+    assert found.trial
+    bench.carry(found)
+    assert not bench.scene.now(left.serial).attempt_open
+    assert bench.scene.store.half_open(1, ""), "it is still to be had"
 
 
 def test_a_judged_call_is_an_answer_also_where_it_fails_its_row(bench: Bench) -> None:
