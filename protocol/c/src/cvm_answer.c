@@ -111,7 +111,8 @@ enum cvm_status cvm_answered(struct cvm_session *session, unsigned type, const u
     static const uint8_t sizes[] = {CVM_LONGEST_WAIT, CVM_LONGEST_REFUSE, CVM_LONGEST_MANIFEST, CVM_SHORTEST_DATA,
                                     CVM_LONGEST_DONE};
     const unsigned least = sizes[type - CVM_TYPE_WAIT];
-    unsigned may = BIT(CVM_TYPE_WAIT) | BIT(CVM_TYPE_REFUSE), turn_s;
+    unsigned may = BIT(CVM_TYPE_WAIT) | BIT(CVM_TYPE_REFUSE);
+    uint32_t turn_s; /* for milliseconds, where int has 16 bits */
 
     if (session->request == CVM_TYPE_ACK) {
         may |= BIT(CVM_TYPE_DONE);

@@ -30,7 +30,7 @@ static bool is_expected(const struct cvm_session *session)
         return length == CVM_LONGEST_CHALLENGE && type == CVM_TYPE_CHALLENGE;
     }
     return type >= CVM_TYPE_WAIT && type <= CVM_TYPE_DONE && length >= CVM_OVERHEAD &&
-           HEAD + length <= session->device->max_frame;
+           length <= session->device->max_frame - CVM_HEADER_SIZE; /* HEAD + length may be beyond 16 bits */
 }
 
 /* The header is there, or when hunting the window. */
