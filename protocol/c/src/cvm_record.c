@@ -36,9 +36,14 @@ const uint8_t *cvm_record_newer(const uint8_t *one, const uint8_t *other)
 enum cvm_status cvm_remember(struct cvm_session *session, unsigned state, enum cvm_status then)
 {
     struct cvm_record *record = &session->record;
+    const uint8_t before = record->state;
 
     record->state = (uint8_t)state;
     record->sequence++;
     cvm_put16(record->check, check_of((const uint8_t *)record));
-    return session->port->remember(session->user, (const uint8_t *)record) == 0 ? then : CVM_BROKEN;
+    if (session->port->remember(session->user, (const uint8_t *)record) == 0) {
+        return then;
+    }
+    record->state = before; /* the next session must not name a certificate that the flash knows nothing of */
+    return CVM_BROKEN;
 }

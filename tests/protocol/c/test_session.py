@@ -283,6 +283,27 @@ def test_inv3_no_ack_of_what_the_flash_does_not_hold(driver: Driver) -> None:
     assert (result.end, server.acks) == (End.BROKEN, 0)
 
 
+@pytest.mark.parametrize("failing", range(5))
+def test_inv3_no_ack_and_no_have_before_the_record_is_safe(driver: Driver, failing: int) -> None:
+    """Of one boot: after CVM_BROKEN the next session has the same structure."""
+    server, flash = Server(), Flash()
+    device, calls = CDevice(driver, PULL, flash), itertools.count()
+
+    def remember(record: str) -> int:
+        return -1 if next(calls) == failing else CDevice.on_remember(device, record)
+
+    def talk(said: bytes) -> bytes | None:
+        answer = server.talk(said)
+        if server.acks or any(proof.have for proof in server.proofs):
+            assert flash.record[4] >= 2, "STORED"
+        return answer
+
+    device.on_remember = remember  # type: ignore[method-assign]  # one call fails
+    for expected in (End.BROKEN, End.ACTIVE):
+        server.connect()
+        assert device.run(talk).end is expected
+
+
 @pytest.mark.parametrize(
     "data",
     [b"\1\0\0", b"\1\0\1x\1\0\1x", b"\1\0\1x\2\0\2x", b"\0\0\1x\1\0\1x", b"\1\0\1x", b"\2\0\1x", b"\1\0\1x\2\0", b"\1",
