@@ -39,7 +39,8 @@ static unsigned parsed(const struct cvm_session *session)
         first = first == 0 ? size : first;
         missing &= kind < 16 ? ~(1u << kind) : ~0u;
     }
-    return at == total && missing == 0 ? first : 0;
+    /* What was acknowledged cannot be had again: it is kept, though this firmware wants more than a former one did. */
+    return at == total && (missing == 0 || session->record.state != CVM_RECORD_PARTIAL) ? first : 0;
 }
 
 /* The certificate's digest is known: the flash holds all that was asked for. */

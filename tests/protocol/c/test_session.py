@@ -252,6 +252,18 @@ def test_a_successor_on_offer_says_that_what_is_stored_is_active(driver: Driver)
     assert driver.ask("record", flash.record) == ["3"]
 
 
+@pytest.mark.parametrize("state", ["2", "3"])
+def test_firmware_that_wants_more_keeps_what_a_former_one_has_acknowledged(driver: Driver, state: str) -> None:
+    flash, server = Flash(), Server()
+    if state == "2":
+        server = Server(refuse_ack=True, refusal=(Status.BACKEND, Stage.ACTIVATE, 1, 0))
+    connect(driver, server, PUSH, flash)
+    assert driver.ask("record", flash.record) == [state]
+    server.refusal = None
+    _, result = connect(driver, server, replace(PUSH, want=PUSH.want | 1 << Kind.ROOT_CA), flash)
+    assert (result.end, server.proofs[-1].have) == (End.ACTIVE, DIGEST)
+
+
 def test_another_bundle_takes_the_place_of_a_partial_one(driver: Driver) -> None:
     flash, server = Flash(), Server()
     connect(driver, server, PULL, flash, left=900)
