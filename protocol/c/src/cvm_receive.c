@@ -66,7 +66,6 @@ static enum cvm_status whole(struct cvm_session *session, size_t size)
             return CVM_PEER;
         }
         cvm_keys(session, buffer);
-        session->at = 0;
         return cvm_begin(session, CVM_TYPE_PROOF);
     }
     body = cvm_open(session, buffer, &size);

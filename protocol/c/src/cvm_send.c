@@ -73,6 +73,9 @@ enum cvm_status cvm_begin(struct cvm_session *session, unsigned request)
 {
     session->request = (uint8_t)request;
     session->in_buffer = 0;
+    if (request != CVM_TYPE_FETCH) {
+        session->at = 0; /* HELLO: bytes that the hunt has skipped; PROOF: what FETCH asks for after WAIT */
+    }
     session->flags = (uint8_t)(session->flags & ~(unsigned)CVM_SEALED);
     session->state = CVM_SENDING;
     session->since_ms = session->port->now_ms(session->user);

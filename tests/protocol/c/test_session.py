@@ -344,6 +344,15 @@ def test_a_silent_server_is_left_after_its_time(driver: Driver) -> None:
     assert device.run(lambda said: bytes(70_000)).end is End.PEER
 
 
+def test_a_hunt_may_skip_as_much_whatever_was_read_back_before_it(driver: Driver) -> None:
+    large = Bundle.of({Kind.CERTIFICATE: bytes(65000), Kind.KEY_SEC1_PKCS1: KEY})
+    server, flash = Server(bundle=large, check_acks=False), Flash()
+    connect(driver, server, PUSH, flash)
+    heard = iter([bytes(1000)])
+    device = CDevice(driver, PUSH, flash)
+    assert device.run(lambda said: next(heard, None) if said else b"").end is End.LINE, "no CVM_PEER"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"serial": b""}, {"max_frame": 47}, {"max_frame": 1401}, {"limit": 0}, {"want": 4}, {"token": bytes(65)},
