@@ -176,6 +176,23 @@ def test_refusals_and_lost_lines_have_their_exit_codes(
     assert vend("SN-1", tmp_path / "none").returncode == USAGE
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("00" * 16, FAILED), ("aB" * 64 + "\r\n", FAILED), ("00" * 15, USAGE), ("00" * 65, USAGE),
+     ("00" * 16 + "0", USAGE), ("00" * 16 + " of SN-1", USAGE), ("0x" + "00" * 16, USAGE), ("00" * 16 + "-1", USAGE)],
+)  # fmt: skip
+def test_a_token_file_is_read_whole_or_not_at_all(
+    cvm_vend: Path, tmp_path: Path, free_port: int, text: str, code: int
+) -> None:
+    """A token that is not the one in the file would be refused by the server, hours away from the cause."""
+    file = tmp_path / "token"
+    file.write_text(text)
+    command = [cvm_vend, "--host", "127.0.0.1", "--port", free_port, "--serial", "SN-1", "--out", tmp_path / "out"]
+    done = subprocess.run([*map(str, command), "--token-file", file], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert text.strip() not in done.stderr
+
+
 def test_an_untrusted_line_gives_no_key(make_stack: MakeStack, cvm_vend: Path, tmp_path: Path) -> None:
     stack = with_products(make_stack(listen__trusted_network=False, deadlines__auth_delay_ms=50))
     command = [cvm_vend, "--host", "127.0.0.1", "--port", stack.port, "--serial", "SN-1", "--out", tmp_path / "out"]

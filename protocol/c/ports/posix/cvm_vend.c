@@ -87,17 +87,17 @@ static void read_options(int count, char **words, struct options *options)
 static void read_token(const char *path, uint8_t *token, uint8_t *size)
 {
     FILE *file = fopen(path, "r");
-    unsigned value;
+    char digits[3] = "";
 
     if (file == NULL) {
         fprintf(stderr, "cvm-vend: %s: %s\n", path, strerror(errno));
         exit(USAGE);
     }
     *size = 0;
-    while (*size < CVM_MAX_TOKEN && fscanf(file, "%2x", &value) == 1) {
-        token[(*size)++] = (uint8_t)value;
+    while (fscanf(file, " %2[0-9A-Fa-f]", digits) == 1 && digits[1] != 0 && *size < CVM_MAX_TOKEN) {
+        token[(*size)++] = (uint8_t)strtoul(digits, NULL, 16);
     }
-    if (*size < CVM_MIN_TOKEN || fscanf(file, "%2x", &value) == 1) {
+    if (*size < CVM_MIN_TOKEN || digits[1] == 0 || !feof(file)) { /* too few, an odd one, or more behind them */
         fprintf(stderr, "cvm-vend: %s: a token is 16 to 64 bytes in hex\n", path);
         exit(USAGE);
     }
@@ -192,7 +192,8 @@ static int told(const struct cvm_session *session, enum cvm_status status)
         fprintf(stderr, "cvm-vend: the directory does not hold what was written, or cannot be written\n");
         return USAGE;
     case CVM_MISUSE:
-        fprintf(stderr, "cvm-vend: an option is out of its range\n");
+        fprintf(stderr, "cvm-vend: a serial has 1 to 64 bytes, --max-frame is 48 to 1400, --limit is not 0,\n"
+                        "and without a token --want has neither root-ca nor endpoint\n");
         return USAGE;
     case CVM_NO_ROOM:
         fprintf(stderr, "cvm-vend: the bundle is too large\n");
