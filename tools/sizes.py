@@ -87,15 +87,17 @@ def measure(row: Row, directory: Path, *more: str, cpu: str = "cortex-m0") -> Si
     sources = [*sorted((_C / "src").glob("*.c")), directory / "probe.c"]
     flags = (*_FLAGS, f"-mcpu={cpu}", *more, *row.options, "-fcallgraph-info=su", f"-I{_C / 'include'}", "-I.")
     _run(directory, _GCC, *flags, "-c", *map(str, sources))
-    roots = [f"-Wl,-u,{name}" for name in row.calls]
+    (directory / "calls.h").write_text(f'#include "cvm_extras.h"\n{" ".join(row.calls)}\n')
+    calls = tuple(_run(directory, _GCC, *flags, "-E", "-P", "calls.h").split()[-len(row.calls) :])  # as they are linked
+    roots = [f"-Wl,-u,{name}" for name in calls]
     ours = [f"{source.stem}.o" for source in sources[:-1]]
     undefined = "-Wl,--unresolved-symbols=ignore-all"  # the platform's SHA-256
-    _run(directory, _GCC, *flags, *_LINK, undefined, "-Wl,-Map=map", f"-Wl,-e,{row.calls[0]}", *roots, *ours)
+    _run(directory, _GCC, *flags, *_LINK, undefined, "-Wl,-Map=map", f"-Wl,-e,{calls[0]}", *roots, *ours)
     linked = Counter[str]()
     for file, size in _linked((directory / "map").read_text()):
         linked[_part(file) if file in ours or ".ltrans" in file else ""] += size
     libc = linked.pop("", 0)
-    return Size(linked, linked.total(), libc, _probe(directory), _worst_stack(directory, row.calls))
+    return Size(linked, linked.total(), libc, _probe(directory), _worst_stack(directory, calls))
 
 
 def _part(file: str) -> str:

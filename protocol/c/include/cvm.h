@@ -194,6 +194,11 @@ struct cvm_session {
 #endif
 };
 
+/* Structures depend on these options: a program that was built with others than the library does not link. */
+#define CVM_NAME(suite, csr, counters, sha) cvm_init_suite##suite##_csr##csr##_counters##counters##_platformsha##sha
+#define CVM_NAMED(suite, csr, counters, sha) CVM_NAME(suite, csr, counters, sha)
+#define cvm_init CVM_NAMED(CVM_SUITE, CVM_CSR, CVM_NONCE_COUNTERS, CVM_PLATFORM_SHA256)
+
 /* Once after boot. `record` is what port->remember stored last, or null. */
 void cvm_init(struct cvm_session *session, const struct cvm_port *port, void *user, const struct cvm_device *device,
               const uint8_t *record);

@@ -16,7 +16,9 @@ extern "C" {
 
 #ifdef CVM_SHA256_HEADER
 #include CVM_SHA256_HEADER
+#define CVM_PLATFORM_SHA256 1
 #else
+#define CVM_PLATFORM_SHA256 0
 struct cvm_sha256 {
     uint32_t words[24]; /* the state, last word first, then the block: bytes are shifted in, on any machine */
     uint32_t size;      /* bytes so far */

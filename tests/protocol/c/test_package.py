@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from cdevice import C
 
 CONSUMER = """
@@ -92,6 +93,21 @@ def test_every_option_of_zephyr_is_one_of_the_library() -> None:
     options = (C / "include" / "cvm_options.h").read_text()
     for name in re.findall(r">:(CVM_\w+)=1>", (C / "zephyr" / "CMakeLists.txt").read_text()):
         assert f"#ifndef {name}\n" in options
+
+
+OTHER = ["-DCVM_SUITE=CVM_SUITE_NOISE", "-DCVM_CSR=1", "-DCVM_NONCE_COUNTERS=1", '-DCVM_SHA256_HEADER="mine.h"']
+
+
+@pytest.mark.parametrize("option", [[], *([each] for each in OTHER)], ids=str)
+def test_a_program_built_with_other_options_than_the_library_does_not_link(option: list[str], tmp_path: Path) -> None:
+    (tmp_path / "mine.h").write_text("struct cvm_sha256 { uint32_t words[50]; };\n")
+    (tmp_path / "program.c").write_text("#include <cvm.h>\nint main(void) { cvm_init(0, 0, 0, 0, 0); return 0; }\n")
+    flags, library = [f"-I{tmp_path}", f"-I{C / 'include'}"], tmp_path / "library.o"
+    run("gcc", *flags, "-r", *sorted((C / "src").glob("*.c")), "-o", library)
+    linked = ["gcc", *flags, *option, tmp_path / "program.c", library, "-o", tmp_path / "program"]
+    done = subprocess.run([*map(str, linked)], capture_output=True, text=True)
+    assert (done.returncode == 0) == (option == []), done.stderr
+    assert (re.search(r"undefined reference to `cvm_init_\w+'", done.stderr) is None) == (option == [])
 
 
 def test_headers_and_sources_in_one_folder_build_as_arduino_has_them(tmp_path: Path) -> None:
