@@ -52,7 +52,6 @@ static enum cvm_status checked(struct cvm_session *session)
         session->have = session->secret.u.digest;
         return cvm_begin(session, CVM_TYPE_HELLO);
     }
-    session->flags |= CVM_PROGRESS;
     if (port->accept != NULL && port->accept(session->user, session->secret.u.digest) != 0) {
         return CVM_BROKEN;
     }

@@ -176,6 +176,15 @@ def test_failures_back_off_and_new_bytes_end_them(driver: Driver) -> None:
     assert (status, failures) == (End.LINE, 0)
 
 
+def test_a_bundle_that_cannot_be_accepted_backs_off_too(driver: Driver) -> None:
+    device, server = CDevice(driver, PULL, Flash()), Server()
+    device.on_accept = lambda digest: -1  # type: ignore[method-assign]  # a modem's store is full, say
+    for expected in range(5):  # the first session brings the bundle, the later ones nothing
+        server.connect()
+        result = device.run(server.talk)
+        assert (result.end, result.failures) == (End.BROKEN, expected)
+
+
 def test_jitter_differs_between_devices(driver: Driver) -> None:
     pauses = set()
     for seed in range(20):
