@@ -75,8 +75,9 @@ static enum cvm_status ended(struct cvm_session *session, enum cvm_status status
     if (status <= CVM_CALL_LATER) {
         return status;
     }
-    /* 11: DONE, TURN and new bytes in flash are no failures. */
-    if (status <= CVM_KEEP || (session->flags & CVM_PROGRESS) != 0 || session->refusal == CVM_STATUS_TURN) {
+    /* 11: DONE, TURN and new bytes in flash are no failures; bytes that were dropped again are. */
+    if (status <= CVM_KEEP || session->refusal == CVM_STATUS_TURN ||
+        ((session->flags & CVM_PROGRESS) != 0 && session->record.state != CVM_RECORD_NONE)) {
         session->failures = 0;
     } else if (session->failures < 255) {
         session->failures++;
