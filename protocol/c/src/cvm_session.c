@@ -28,6 +28,11 @@ static bool is_right(const struct cvm_device *device)
         return false;
     }
 #endif
+#if CVM_CSR
+    if (device->csr_size > CVM_MAX_CSR) {
+        return false;
+    }
+#endif
 #if CVM_SUITE == CVM_SUITE_NOISE
     unsigned least = CVM_NOISE_BUFFER;
 
@@ -40,7 +45,8 @@ static bool is_right(const struct cvm_device *device)
 #endif
     return device->max_frame >= CVM_MIN_MAX_FRAME && device->max_frame <= CVM_MAX_MAX_FRAME &&
            device->buffer_size >= device->max_frame &&
-           device->serial_size - 1u < CVM_MAX_SERIAL && device->token_size <= CVM_MAX_TOKEN && device->limit != 0 &&
+           device->serial_size - 1u < CVM_MAX_SERIAL && device->token_size <= CVM_MAX_TOKEN &&
+           device->token_size - 1u >= CVM_MIN_TOKEN - 1u && device->limit != 0 && /* a token of 0 bytes is right */
            (device->want & (1u << CVM_KIND_CERTIFICATE)) != 0;
 }
 

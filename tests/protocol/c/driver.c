@@ -262,7 +262,7 @@ static struct cvm_device device;
 static char serial[CVM_MAX_SERIAL + 1];
 static uint8_t token[256], have[CVM_DIGEST_SIZE], record[CVM_RECORD_SIZE];
 #if CVM_CSR
-static uint8_t csr[CVM_MAX_CSR];
+static uint8_t csr[CVM_MAX_CSR + 1]; /* one too many is refused */
 #endif
 
 static unsigned number(char **rest)

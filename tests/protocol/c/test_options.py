@@ -20,6 +20,11 @@ def test_a_csr_of_any_size_goes_through_any_buffer(optioned: Driver, settings: S
     assert (proof.flags, proof.csr, proof.have) == (ProofFlag.CSR, csr[:size], None)
 
 
+def test_a_csr_beyond_the_largest_is_misuse(optioned: Driver) -> None:
+    device, result = connect(optioned, Server(), replace(PUSH, csr=bytes(2049)))
+    assert (result.end, device.said) == (End.MISUSE, b"")
+
+
 def test_nonces_of_counters_never_repeat_though_entropy_does(optioned: Driver) -> None:
     nonces = []
     for boot in (1, 2):

@@ -368,7 +368,7 @@ def test_a_hunt_may_skip_as_much_whatever_was_read_back_before_it(driver: Driver
 @pytest.mark.parametrize(
     "wrong",
     [{"serial": b""}, {"max_frame": 47}, {"max_frame": 1401}, {"limit": 0}, {"want": 4}, {"token": bytes(65)},
-     {"token": b"", "want": 0x16}],
+     {"token": bytes(1)}, {"token": bytes(15)}, {"token": b"", "want": 0x16}],
 )  # fmt: skip
 def test_misuse_is_told_before_anything_is_sent(driver: Driver, wrong: dict[str, object]) -> None:
     device, result = connect(driver, Server(), replace(PUSH, **wrong))  # type: ignore[arg-type]  # by field
