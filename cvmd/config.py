@@ -39,7 +39,9 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
     """Where devices connect, and what they are offered there. Limits hold for the TLS listener too."""
 
     plain: Annotated[bool, Meta(description="listen without TLS; false: only as [tls] says")] = True
-    host: Annotated[str, Meta(description="address to bind; an inherited socket wins over it")] = "127.0.0.1"
+    host: Annotated[str, Meta(min_length=1, description="address to bind; an inherited socket wins over it")] = (
+        "127.0.0.1"
+    )
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0: any free one")] = wire.DEFAULT_PORT
     backlog: Annotated[int, Meta(ge=1, le=65535, description="connections not yet accepted")] = 1024
     trusted_network: Annotated[
@@ -70,7 +72,9 @@ class Tls(Struct, frozen=True, forbid_unknown_fields=True):
     key_file: Annotated[str, Meta(description=f"its key in PEM without a password, absolute or {CREDENTIALS}/name")] = (
         ""
     )
-    host: Annotated[str, Meta(description="address to bind; an inherited socket named tls wins over it")] = "127.0.0.1"
+    host: Annotated[
+        str, Meta(min_length=1, description="address to bind; an inherited socket named tls wins over it")
+    ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0: any free one")] = wire.DEFAULT_TLS_PORT
     suites: Annotated[
         tuple[Literal["mac", "noise"], ...], Meta(min_length=1, description="suites offered inside of TLS")

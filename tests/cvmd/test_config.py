@@ -24,6 +24,7 @@ REFUSED = {
     "key like no other": ("[log]\nzzz = 1", "log.zzz: unknown key; known are level, format"),
     "text for a number": ('[listen]\nport = "1"', "listen.port: expected a whole number"),
     "number for text": ("[listen]\nhost = 1", 'listen.host: expected text in "quotes", got a whole number'),
+    "no address": ('[listen]\nhost = ""', 'listen.host: expected text in "quotes" of length >= 1'),
     "truth for a number": ("[listen]\nport = true", "listen.port: expected a whole number, got true"),
     "number for a section": ("listen = 1", "listen: expected a table"),
     "port too high": ("[listen]\nport = 65536", "listen.port: expected a whole number <= 65535"),
