@@ -30,6 +30,7 @@ ACROSS = {
     "tests/cvmd/cli/test_cli.py": "the command line as a whole",
     "tests/protocol/c/test_analysis.py": "the C library under compilers and checkers",
     "tests/protocol/c/test_cuts.py": "the C library, its line lost anywhere",
+    "tests/protocol/c/test_int16.py": "the C library where int has 16 bits",
     "tests/protocol/c/test_options.py": "the C library, other builds of it",
     "tests/protocol/c/test_package.py": "the C library as a CMake package",
     "tests/protocol/c/test_seeded.py": "the C library's tests themselves",
