@@ -140,7 +140,7 @@ struct cvm_device {
     uint8_t token_size;
     bool renew; /* with `have`: ask for a successor */
 #if CVM_NONCE_COUNTERS
-    uint32_t boot; /* counts resets; incremented and safe in flash before cvm_init */
+    uint32_t boot; /* counts calls of cvm_init, over all resets: incremented and safe in flash before each */
 #endif
 #if CVM_CSR
     const uint8_t *csr; /* null, or the PKCS#10 request in DER: csr_size bytes */
