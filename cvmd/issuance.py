@@ -216,7 +216,8 @@ def _by_digest(view: View, digest: bytes, held: Certificate | None) -> Decision:
     if issuance is not None and issuance.certificate_id == digest:
         if issuance.state is State.OFFERED and not _expired(issuance, view.now_us):
             return Acknowledge(issuance)  # past its expiry the store would take it no more
-        if issuance.state is State.ACKED:
+        # Created, and known to the device: the database was restored. Once it is offered, this is its ACK.
+        if issuance.state in {State.CREATED, State.ACKED}:
             return Wait(issuance)
         if issuance.state is State.FAILED:  # after the ACK: the device has the only copy of its key, and keeps it
             return _refuse_failed(issuance)

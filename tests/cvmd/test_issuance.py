@@ -171,6 +171,12 @@ def test_reissue_limit_counts_after_the_first_active_one(limit: int | None, acti
             certificate(NEW, CertificateStatus.INACTIVE),
             Wait(replace(OFFERED, state=State.ACKED)),
         ),
+        # Of a database from before the offer: what the device holds is ACTIVE at AWS, and is not to be dropped.
+        (
+            view(replace(OFFERED, state=State.CREATED)),
+            certificate(NEW, CertificateStatus.INACTIVE),
+            Wait(replace(OFFERED, state=State.CREATED)),
+        ),
         (view(ACTIVE, active=NEW, activations=1), certificate(NEW, CertificateStatus.ACTIVE), Done(NEW)),
         # Failed after the ACK: the device holds the only copy of its key, and must not be told to drop it.
         (
