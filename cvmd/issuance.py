@@ -263,7 +263,8 @@ def _queue(view: View, request: Request, replaces: int | None = None) -> Decisio
         return Refuse(Kind.ISSUED)
     if not view.product.key_source.makes_key and request.csr_der is None:
         return Refuse(Kind.CSR_NEEDED)
-    return Queue(view.device.generation + 1, replaces)
+    # Judged when it came in, and the key source may have changed while it waited.
+    return check_request(view.product, request) or Queue(view.device.generation + 1, replaces)
 
 
 def _may_reissue(view: View) -> bool:

@@ -325,6 +325,12 @@ def test_a_new_issuance_of_a_devices_own_key_needs_its_csr() -> None:
     assert answer(issued, asks, None) == Refuse(Kind.ISSUED)
 
 
+def test_a_devices_own_key_is_not_queued_where_keys_are_made_here_by_now() -> None:
+    asks = Request(WITHOUT_KEY, None, False, b"csr", b"1" * 32)
+    waits = replace(of_key_1(State.QUEUED), product=PRODUCT)
+    assert answer(view(waits), asks, None) == Refuse(Kind.CSR_UNWANTED)
+
+
 def test_a_revoked_certificate_was_one_too() -> None:
     assert answer(view(ACTIVE, active=None, activations=1), ASK, None) == Refuse(Kind.ISSUED)
 
