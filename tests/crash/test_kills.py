@@ -32,7 +32,8 @@ def clean_vend(rig: Rig, product: str) -> list[list[str]]:
     assert rig.stop_daemon() == 0
     trace = rig.daemon.trace("Store", "AwsIot", "sql")
     assert {port for port, *_ in trace} == {"Store", "AwsIot", "sql"}, "all is wrapped, or nothing is broken"
-    return trace
+    # How often a device that waits looks at its place in the line is a matter of time; all looks are like the first.
+    return [line for line in trace if not line[1].startswith("line#") or line[1].partition("/")[0] == "line#1"]
 
 
 def deaths(trace: Sequence[Sequence[str]]) -> list[Plan]:
