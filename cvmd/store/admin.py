@@ -142,7 +142,7 @@ _TRY_NOW = (
         == select(products.c.account_id).join_from(products, devices).where(_OF_DEVICE).scalar_subquery(),
         or_(breakers.c.policy == "", breakers.c.policy == select(devices.c.policy).where(_OF_DEVICE).scalar_subquery()),
     )
-    .values(until_us=NOW)
+    .values(until_us=NOW, trial_until_us=None)
 )
 _RETRY = (
     update(issuances)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import ColumnElement, Update, and_, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Update, and_, exists, func, insert, not_, or_, select, update
 
 from cvmd.model import Breaker, Line
 from cvmd.store.engine import Database, Duplicate, Transaction
@@ -15,7 +15,9 @@ _TRIAL_S = 30.0
 """So long a trial has for its calls, before another is let through."""
 
 FAILING = breakers.c.failures > 0
-RESTING = and_(FAILING, breakers.c.until_us > NOW)
+_AT_REST = and_(FAILING, breakers.c.until_us > NOW)
+RESTING = and_(FAILING, or_(breakers.c.until_us > NOW, func.coalesce(breakers.c.trial_until_us, 0) > NOW))
+"""It lets nobody through: its rest is not over, or somebody has its trial."""
 IN_USE = or_(
     breakers.c.policy == "",
     exists()
@@ -33,7 +35,7 @@ def _change(*conditions: ColumnElement[bool], **values: object) -> Update:
 
 _THIS = breakers.c.policy == given("for_policy")
 _KNOWN = select(breakers.c.failures, RESTING).where(breakers.c.account_id == given("account"), _THIS)
-_VALUES = {"until_us": NOW + given("rest_us"), "fault": given("why"), "detail": given("what")}
+_VALUES = {"until_us": NOW + given("rest_us"), "trial_until_us": None, "fault": given("why"), "detail": given("what")}
 _ADD = insert(breakers).values(
     account_id=given("account"), policy=given("for_policy"), failures=1, opened_us=NOW, **_VALUES
 )
@@ -41,10 +43,7 @@ _SEEN = breakers.c.failures == given("seen")
 _OPEN = _change(_THIS, _SEEN, failures=1, opened_us=NOW, **_VALUES)
 _OPEN_AGAIN = _change(_THIS, _SEEN, failures=breakers.c.failures + 1, **_VALUES)
 _HALF_OPEN = _change(
-    FAILING,
-    breakers.c.until_us <= NOW,
-    breakers.c.policy.in_(("", given("for_policy"))),
-    until_us=NOW + us(_TRIAL_S),
+    FAILING, not_(RESTING), breakers.c.policy.in_(("", given("for_policy"))), trial_until_us=NOW + us(_TRIAL_S)
 )
 _CLOSE = _change(_THIS, FAILING, failures=0)
 _ALL = select(breakers.c.account_id, breakers.c.policy, RESTING).where(FAILING)
@@ -58,7 +57,8 @@ _LINE = (
         breakers.c.account_id, breakers.c.policy, breakers.c.failures, breakers.c.until_us, breakers.c.fault,
         breakers.c.detail,
     )
-    .select_from(accounts.outerjoin(breakers, and_(breakers.c.account_id == accounts.c.id, RESTING)))
+    # While the trial is under way its device, and who comes beside it, waits for how it ends, and is not sent away.
+    .select_from(accounts.outerjoin(breakers, and_(breakers.c.account_id == accounts.c.id, _AT_REST)))
     .where(accounts.c.id == given("account"))
 )  # fmt: skip
 

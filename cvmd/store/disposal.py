@@ -14,6 +14,7 @@ from cvmd.model import AuditEvent, CertificateStatus, Reason, Retiring
 from cvmd.ports import Claim
 from cvmd.store import rows
 from cvmd.store.audit import Trail
+from cvmd.store.breakers import RESTING
 from cvmd.store.engine import Database, Row, Transaction
 from cvmd.store.schema import NOW, accounts, breakers, certificates, given
 from cvmd.store.steps import us
@@ -24,9 +25,7 @@ _HELD = certificates.c.claim == given("my_claim")
 _UNCLAIMED = {"claim": None, "lease_until_us": None}
 
 # Accounts whose breaker is open: no call of theirs would end well.
-_RESTING = select(breakers.c.account_id).where(
-    breakers.c.policy == "", breakers.c.failures > 0, breakers.c.until_us > NOW
-)
+_RESTING = select(breakers.c.account_id).where(breakers.c.policy == "", RESTING)
 _DUE = (
     select(
         *rows.labelled(rows.ACCOUNT),

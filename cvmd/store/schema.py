@@ -247,6 +247,7 @@ breakers = _table(
     Column("policy", String(128), primary_key=True),  # empty: the whole account
     Column("failures", Integer, nullable=False),
     _time("until", nullable=False),
+    _time("trial_until"),  # while it is to come, one who was let through makes its calls
     Column("fault", String(32), nullable=False),
     Column("detail", String(DETAIL), nullable=False),
     _time("opened", nullable=False),

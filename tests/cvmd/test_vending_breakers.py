@@ -9,6 +9,7 @@ import pytest
 from cvmd.errors import Refusal
 from cvmd.model import Line, State
 from cvmd.store import Database
+from cvmd.vending import AskAgain, HandOver
 from protocol.constants import Stage, Status
 from tests.cvmd.vends import EVERYTHING, Node, a_database, handed_over, proof, refused, run
 
@@ -61,6 +62,25 @@ def test_nobody_is_sent_away_for_what_is_mended(database: Database) -> None:
         await handed_over(node, EVERYTHING)
 
     run(database, test)
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_who_asks_while_a_trial_is_under_way_waits_for_how_it_ends(database: Database, *, well: bool) -> None:
+    async def test(node: Node) -> None:
+        node.store.trip(1, "policy", "policy-missing", "", lambda _: -1.0, trial=False)
+        assert node.store.half_open(1, "policy")
+        vend = await node.known()
+        assert await vend.ask(proof()) == AskAgain(0)
+        asking = asyncio.create_task(vend.ask(None))
+        if well:
+            assert node.store.close_breaker(1, "policy")
+            node.offer(await node.queued())
+            assert isinstance(await asking, HandOver)
+        else:
+            node.store.trip(1, "policy", "policy-missing", "", lambda _: 200.0, trial=True)
+            assert refused(await asking) == (Status.MAPPING, Stage.ATTACH)
+
+    run(database, test, hold_s=1.5)
 
 
 def test_a_breaker_that_opens_is_asked_for_once_and_not_by_each_who_waits(

@@ -46,6 +46,8 @@ def test_one_has_the_trial(scene: Scene) -> None:
     scene.sql("UPDATE breakers SET until_us = 1")
     assert scene.store.half_open(1, "policy")
     assert not scene.store.half_open(1, "policy")
+    scene.sql("UPDATE breakers SET trial_until_us = 1")
+    assert scene.store.half_open(1, "policy"), "whoever had it is gone"
 
 
 def test_closed_it_opens_anew_from_the_shortest_rest(scene: Scene) -> None:
@@ -104,3 +106,15 @@ def test_the_line_tells_what_rests_now_and_why(scene: Scene) -> None:
     ((breaker),) = line.breakers
     assert (line.length, breaker.policy, breaker.fault, breaker.detail) == (1, "", "account", "no access")
     assert 3500 < (breaker.until_us - line.now_us) / 1e6 <= 3600
+
+
+def test_a_trial_holds_rows_back_and_sends_no_device_away(scene: Scene) -> None:
+    row = scene.queued()
+    trip(scene)
+    scene.sql("UPDATE breakers SET until_us = 1")
+    assert scene.store.half_open(1, row.policy)
+    assert (due(scene), scene.store.line(1).breakers) == ([], ())
+    trip(scene, trial=True)
+    assert len(scene.store.line(1).breakers) == 1
+    scene.sql("UPDATE breakers SET until_us = 1")
+    assert due(scene) == [(row.id, True)], "the former trial is over"

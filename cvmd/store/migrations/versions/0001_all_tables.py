@@ -82,6 +82,7 @@ def upgrade() -> None:
         sa.Column("policy", sa.String(128), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("until_us", sa.BigInteger(), nullable=False),
+        sa.Column("trial_until_us", sa.BigInteger()),
         sa.Column("fault", sa.String(32), nullable=False),
         sa.Column("detail", sa.String(255), nullable=False),
         sa.Column("opened_us", sa.BigInteger(), nullable=False),
