@@ -1,8 +1,9 @@
 """The daemon of the crash tests: the real one, its two ports and its database driver wrapped, forked ready to run.
 
 Every call of a port is a step, and so is every SQL statement in it: `queue#1` is the first call of that method in this
-process, `queue#1/2` the second statement of it. They are traced, in their order, one line each; and at the one step
-that a Plan names, something happens.
+process, `queue/2#1` the first time that a call of it sends a second statement. So whatever one vend does, more vends
+do again, and come to the same step. They are traced, in their order, one line each; and at the one step that a Plan
+names, something happens.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Tracer:
     def __init__(self, plan: Plan, trace: Path) -> None:
         self._plan = plan
         self._trace = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._calls: Counter[str] = Counter()
+        self._steps: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._here = threading.local()
         self._done = False
@@ -86,10 +87,8 @@ class Tracer:
 
     def call(self, port: str, method: str, real: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """A call of a port."""
-        with self._counting:
-            self._calls[method] += 1
-            step = f"{method}#{self._calls[method]}"
-        self._here.step, self._here.statements = step, 0
+        step = self._step(method)
+        self._here.method, self._here.step, self._here.statements = method, step, 0
         self.note(port, step)
         self._perhaps(step, "before")
         try:
@@ -107,8 +106,8 @@ class Tracer:
         if getattr(self._here, "step", None) is None or verb == "SET":  # SET: of a new connection
             return real(connection, sql, *args)
         self._here.statements += 1
-        step = f"{self._here.step}/{self._here.statements}"
-        self.note("sql", step, verb)
+        step = self._step(f"{self._here.method}/{self._here.statements}")
+        self.note("sql", step, verb, self._here.step)
         self._perhaps(step, "before")
         if self._plan.what.isdigit() and self._is(step, self._plan.what):
             raise _error(connection, int(self._plan.what))
@@ -117,6 +116,11 @@ class Tracer:
         if self._is(step, "lose-answer"):
             raise _error(connection, 2013)
         return answer
+
+    def _step(self, what: str) -> str:
+        with self._counting:
+            self._steps[what] += 1
+            return f"{what}#{self._steps[what]}"
 
     def _perhaps(self, step: str, when: str) -> None:
         for what, number in (("die", signal.SIGKILL), ("stop", signal.SIGSTOP)):

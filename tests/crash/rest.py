@@ -21,6 +21,14 @@ class Rest:
     orphans: int
 
 
+def told(ends: Sequence[Rest]) -> str:
+    """What came of them, together."""
+    return (
+        f"{sum(it.active for it in ends)} devices, each with 1 ACTIVE, {sum(it.creates for it in ends)} Creates,"
+        f" {sum(it.orphans for it in ends)} orphans, 0 after reconcile --apply"
+    )
+
+
 class Account:
     """What AWS and the database had before a case, to tell what the case has added."""
 

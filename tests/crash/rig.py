@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from signal import SIGTERM, Signals
 from subprocess import CompletedProcess
@@ -48,9 +49,11 @@ PRODUCTS = ["ec", "csr", *(pytest.param(it, marks=pytest.mark.full) for it in KE
 _numbers = itertools.count(1)
 
 
-def wait_until(holds: Callable[[], Any], what: str, *seen: object, pause_s: float = 0.01) -> Any:
+def wait_until(
+    holds: Callable[[], Any], what: str, *seen: object, pause_s: float = 0.01, within_s: float = WITHIN_S
+) -> Any:
     """What `holds` returns once it is true; else the test fails after a while, and shows what was `seen` by then."""
-    deadline = time.monotonic() + WITHIN_S
+    deadline = time.monotonic() + within_s
     while not (answer := holds()):
         assert time.monotonic() < deadline, (what, *map(str, seen))
         time.sleep(pause_s)
@@ -164,6 +167,29 @@ class Rig(Stack):
         fleet = [(it, secrets.token_bytes(32), f"thing-{it}", f"policy-{it}", product) for it in serials]
         seed(self, fleet)
         return [Device(caller(self, serial, token, product, attempts=1)) for serial, token, *_ in fleet]
+
+    def vend_until_hit(self, product: str) -> list[Device]:
+        """Bring one new device after another to the daemon, once each, until its plan has happened; those devices.
+
+        How often it looks at what waits, and so how many devices it takes, is a matter of time.
+        """
+        node = self.daemon
+        assert node is not None
+        came: list[Device] = []
+
+        def another() -> object:
+            came.extend(self.enrol(1, product))
+            came[-1].ask(self.port)
+            assert node.running() or node.trace("hit"), f"the daemon ended: {node}"
+            return node.trace("hit")
+
+        wait_until(another, "the plan's step is reached", node)
+        return came
+
+    def vend_all(self, devices: Iterable[Device]) -> None:
+        """Each asks until it is done."""
+        for device in devices:
+            wait_until(partial(device.ask, self.port), f"{device.serial} is done", device.told)
 
     def forget(self) -> None:
         """What a former case left in the database that would change the way of the next one."""
