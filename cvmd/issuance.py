@@ -185,13 +185,13 @@ def answer(view: View, request: Request, held: Certificate | None) -> Decision:
     issuance = view.issuance
     if issuance is None or issuance.state is State.CLOSED:
         return _queue(view, request)
+    if _expired(issuance, view.now_us):
+        return Wait(issuance)  # for the worker that ends it, once AWS has said that it is not ACTIVE
     if _for_another_key(issuance, request) and _replaceable(issuance):
         return _replace(view, issuance, request)
     match issuance.state:
         case State.QUEUED | State.INTENT | State.CREATED | State.ACKED:
             return Wait(issuance)
-        case State.OFFERED if _expired(issuance, view.now_us):
-            return _queue(view, request, replaces=issuance.id)
         case State.OFFERED:
             return Offer(issuance)
         case State.FAILED if issuance.fault is Fault.CSR_UNSEALED:
@@ -214,8 +214,10 @@ def _by_digest(view: View, digest: bytes, held: Certificate | None) -> Decision:
         return Refuse(Kind.UNKNOWN_CERTIFICATE)
     issuance = view.issuance
     if issuance is not None and issuance.certificate_id == digest:
-        if issuance.state is State.OFFERED and not _expired(issuance, view.now_us):
-            return Acknowledge(issuance)  # past its expiry the store would take it no more
+        if _expired(issuance, view.now_us):
+            return Wait(issuance)  # STALE once it is ended; it is not where AWS has it ACTIVE
+        if issuance.state is State.OFFERED:
+            return Acknowledge(issuance)
         # Created, and known to the device: the database was restored. Once it is offered, this is its ACK.
         if issuance.state in {State.CREATED, State.ACKED}:
             return Wait(issuance)
@@ -291,7 +293,8 @@ def _refuse_failed(issuance: Issuance) -> Refuse:
 
 
 def _expired(issuance: Issuance, now_us: int) -> bool:
-    return issuance.expires_us is not None and issuance.expires_us <= now_us
+    in_time = issuance.expires_us is None or now_us < issuance.expires_us
+    return issuance.state is State.OFFERED and not in_time
 
 
 _OPEN_BREAKER = {

@@ -46,6 +46,7 @@ _STAGES = {
     State.QUEUED: Stage.QUEUE,
     State.INTENT: Stage.CREATE,
     State.CREATED: Stage.ATTACH,
+    State.OFFERED: Stage.QUEUE,  # past its time, and on its way out: what is asked for comes after it
     State.ACKED: Stage.ACTIVATE,
 }
 

@@ -137,7 +137,7 @@ ACTIVE = issuance(State.ACTIVE, certificate_id=NEW)
         (view(issuance(State.INTENT)), Wait(issuance(State.INTENT))),
         (view(issuance(State.CREATED)), Wait(issuance(State.CREATED))),
         (view(OFFERED), Offer(OFFERED)),
-        (view(replace(OFFERED, expires_us=NOW)), Queue(2, replaces=3)),
+        (view(replace(OFFERED, expires_us=NOW)), Wait(replace(OFFERED, expires_us=NOW))),
         (view(issuance(State.ACKED)), Wait(issuance(State.ACKED))),
         (view(ACTIVE, active=NEW, activations=1), Refuse(Kind.ISSUED)),
         (view(ACTIVE, active=NEW, activations=1, reissue_until_us=NOW + 1), Queue(2)),
@@ -201,22 +201,20 @@ def test_inv4_the_digest_of_what_the_device_holds(seen: View, held: Certificate 
     assert answer(seen, request, held) == decision
 
 
-def test_an_expired_offer_is_neither_acknowledged_nor_a_successor() -> None:
+def test_inv1_an_expired_offer_is_neither_acknowledged_nor_dropped_until_aws_was_asked() -> None:
     expired, inactive = replace(OFFERED, expires_us=NOW), certificate(NEW, CertificateStatus.INACTIVE)
-    assert answer_ack(view(expired), NEW, inactive) == Refuse(Kind.STALE)
-    assert answer(view(expired), replace(ASK, have=NEW), inactive) == Refuse(Kind.STALE)
+    assert answer_ack(view(expired), NEW, inactive) == Wait(expired)
+    assert answer(view(expired), replace(ASK, have=NEW), inactive) == Wait(expired)
     held = certificate(OLD, CertificateStatus.ACTIVE)
     assert answer(view(expired, active=OLD, activations=1), replace(ASK, have=OLD), held) == Done(OLD)
 
 
-def test_an_expired_offer_is_replaced_under_the_rules_of_a_new_one() -> None:
+def test_an_expired_offer_is_waited_for_by_who_has_another_key_too() -> None:
     expired = issuance(State.OFFERED, BY_CSR, public_key_id=b"1" * 32, certificate_id=NEW, expires_us=NOW)
-    asks = Request(WITHOUT_KEY, OLD, True, None, None)
-    held = certificate(OLD, CertificateStatus.ACTIVE)
+    asks = Request(WITHOUT_KEY, OLD, True, b"csr", b"2" * 32)
     window = view(expired, active=OLD, activations=1, reissue_until_us=NOW + US)
-    assert answer(window, asks, held) == Refuse(Kind.CSR_NEEDED)
-    with_csr = replace(asks, csr_der=b"csr", public_key_id=b"1" * 32)
-    assert answer(window, with_csr, held) == Queue(2, replaces=3)
+    assert answer(window, asks, certificate(OLD, CertificateStatus.ACTIVE)) == Wait(expired)
+    assert answer(window, replace(asks, have=None), None) == Wait(expired)
 
 
 def test_renew_is_granted_by_the_reissue_limit_alone() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from harness import MakeStack, active_of, begin, device, reconcile, vended, with_products
 
-from tools.client import MemoryFlash
+from protocol.constants import Status
+from tools.client import MemoryFlash, Refused, vend
 from tools.stack import Stack
 
 
@@ -37,8 +38,8 @@ def set_back(stack: Stack, backup: Path) -> None:
     copy(backup, database_file(stack))
     with closing(sqlite3.connect(database_file(stack), isolation_level=None)) as connection:
         for table, column in (
-            ("issuances", "updated_us"), ("issuances", "expires_us"), ("certificates", "created_us"),
-            ("certificates", "activated_us"), ("certificates", "retired_us"),
+            ("issuances", "updated_us"), ("issuances", "expires_us"), ("issuances", "not_before_us"),
+            ("certificates", "created_us"), ("certificates", "activated_us"), ("certificates", "retired_us"),
         ):  # fmt: skip
             connection.execute(f"UPDATE {table} SET {column} = 1 WHERE {column} IS NOT NULL")
 
@@ -74,6 +75,29 @@ def test_inv1_a_device_keeps_what_it_has(stack: Stack, tmp_path: Path, product: 
     following = vended(replace(options, renew=True), flash, stack)
     assert following != holds
     assert stack.aws.calls("CreateCertificateFromCsr") == creates + 1
+
+
+@pytest.mark.parametrize("product", ["ec", "csr"])
+def test_inv1_an_offer_that_is_active_at_aws_is_kept_also_before_anybody_reconciles(
+    stack: Stack, tmp_path: Path, product: str
+) -> None:
+    options, flash, backup = device(stack, "SN-1", product), MemoryFlash(), tmp_path / "backup.db"
+    begin(options, flash, stack)
+    copy(database_file(stack), backup)
+    holds = vended(options, flash, stack)
+    stack.stop_daemon()
+    set_back(stack, backup)
+
+    stack.start_daemon()
+    creates = stack.aws.calls("CreateCertificateFromCsr")
+    told = vend(replace(options, port=stack.port, max_wait_s=1), flash).outcome
+    assert isinstance(told, Refused)
+    assert told.status == Status.TURN
+    assert stack.aws.calls("CreateCertificateFromCsr") == creates
+    assert active_of(stack, "thing-SN-1") == [holds]
+    reconcile(stack, "--apply", "--adopt")
+    assert vended(options, flash, stack) == holds
+    assert active_of(stack, "thing-SN-1") == [holds]
 
 
 @pytest.mark.parametrize(("product", "kind"), [("ec", "orphan"), ("csr", "unattributed")])
