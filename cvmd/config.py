@@ -30,7 +30,9 @@ CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
 _CREDENTIALS_PREFIXES: Final = (CREDENTIALS + "/", "${CREDENTIALS_DIRECTORY}/")
 _MAX_SECRET: Final = 4096
 ENDPOINT_URL: Final = re.compile(
-    r"(https://[A-Za-z0-9.-]{1,200}|http://(127\.\d+\.\d+\.\d+|localhost|\[::1\]))(:\d{1,5})?/?", re.ASCII
+    r"(https://(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63}){0,8}|http://(127\.\d+\.\d+\.\d+|localhost|\[::1\]))"
+    r"(:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]))?/?",
+    re.ASCII,
 )
 """Of AWS's control plane, or of who stands for it: never in clear to another machine."""
 
@@ -337,6 +339,8 @@ def parse(text: str, source: str) -> Config:
         tables: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: not TOML: {error}") from None
+    if "\\u0000" in text or "\\U00000000" in text:  # which TOML allows, and no path, name or URL
+        raise ConfigError(f"{source}: a value holds \\u0000: take it out")
     try:
         return msgspec.convert(tables, Config)
     except msgspec.ValidationError as error:

@@ -26,6 +26,8 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; what it returns is the process's exit code."""
+    if sys.stdout is None:  # `>&-`
+        return _complain("standard output is closed: give it somewhere to go, /dev/null at least", Exit.USAGE)
     try:
         arguments = _parser().parse_args(argv)
         code: Exit = arguments.run(arguments)

@@ -99,12 +99,12 @@ def _serials(store: AdminStore, arguments: argparse.Namespace, state: State | No
 def _read(path: Path) -> Iterator[str]:
     """The first word of each line that is not empty and no #comment: what `--failed` has written is read too."""
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="ascii")
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    for number, line in enumerate(text.splitlines(), 1):
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8: save it as a text file of UTF-8, a serial a line") from None
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):  # some editors begin a file with a mark
         words = re.split(r"[\s,;]+", line.strip())
         if not words[0] or words[0].startswith("#"):
             continue

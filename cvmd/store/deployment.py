@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pymysql
-from sqlalchemy import Engine, Select, String, column, event, select, table, update
+from sqlalchemy import Engine, Select, String, column, event, inspect, select, table, update
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 _NO_DEPLOYMENT = "the table deployment is empty: restore it from the backup"
+_HALF_MADE = (
+    "the database has tables and no revision: the first `cvmd db migrate` is under way, or was cut short; then drop and"
+    " create the database, and run it again. If there have been devices in it, restore it from the backup"
+)
 _GIVE_WAY = "SET SESSION lock_wait_timeout = 1, innodb_lock_wait_timeout = 1"
 _PAUSE_S, _TRIES = 1.0, 60
 _VERSION: Select[str] = select(column("version_num", String)).select_from(table("alembic_version"))
@@ -74,6 +78,8 @@ def migrate(database: Database) -> tuple[str | None, str]:
     if before is not None and before > HEAD:
         check_schema(database)
         return before, before
+    if before is None and _has_tables(database):
+        raise WrongSchema(_HALF_MADE)
     config = _alembic()
     try:
         with database.engine.connect() as connection, _patience(database.engine):
@@ -88,6 +94,13 @@ def migrate(database: Database) -> tuple[str | None, str]:
             raise
         raise StoreDown(reason) from None
     return before, HEAD
+
+
+def _has_tables(database: Database) -> bool:
+    try:
+        return inspect(database.engine).has_table(deployment.name)
+    except DBAPIError as error:
+        raise StoreDown(judge(error.orig)[1]) from None
 
 
 @contextmanager

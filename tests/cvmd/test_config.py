@@ -70,10 +70,13 @@ REFUSED = {
     "half a certificate": (f'{TCP}\ntls = "verify"\ntls_cert_file = "/c"', "database.tls_cert_file: goes with"),
     "a key for its file": (f'{TCP}\ntls = "verify"\ntls_key_file = "PEM"', "database.tls_key_file: must be a file"),
     "empty master key path": ('[secrets]\nmaster_key_file = ""', "secrets.master_key_file: is empty"),
+    "a port of 65536": ('[aws]\nendpoint_url = "https://h:65536"', "aws.endpoint_url: must be https://host[:port]"),
+    "a host that is none": ('[aws]\nendpoint_url = "https://-"', "aws.endpoint_url: must be https://host[:port]"),
     "AWS in clear": ('[aws]\nendpoint_url = "http://iot.example.com"', "aws.endpoint_url: must be https://host[:port]"),
     "STS in clear": ('[aws]\nsts_endpoint_url = "sts"', "aws.sts_endpoint_url: must be https://host[:port]"),
     "AWS's keys by a relative path": ('[aws]\nconfig_file = "aws.config"', "aws.config_file: must be a file's path"),
     "not TOML": ("[listen", "not TOML: "),
+    "a NUL": ('[worker]\nstate_dir = "/a\\u0000"', "a value holds \\u0000: take it out"),
 }
 
 

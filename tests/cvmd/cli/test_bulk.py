@@ -92,6 +92,14 @@ def test_a_file_with_a_bad_line_is_named_and_nothing_is_done(failed: Cli, tmp_pa
     assert states(failed)[0] == "failed"
 
 
+def test_a_file_that_an_editor_has_marked_is_read_and_another_encoding_named(failed: Cli, tmp_path: Path) -> None:
+    named = tmp_path / "serials"
+    named.write_text("A1\n", encoding="utf-16")
+    assert "is not UTF-8: save it as" in failed("devices", "retry", "--file", named, "--yes").complaint(1)
+    named.write_text("A1\n", encoding="utf-8-sig")
+    assert failed("devices", "retry", "--file", named, "--yes").out == "retry: 1 done, 0 failed\n"
+
+
 def test_a_file_that_is_not_there_is_said_once(failed: Cli, tmp_path: Path) -> None:
     complaint = failed("devices", "retry", "--file", tmp_path / "none", "--yes").complaint(1)
     assert complaint == f"cvmd: {tmp_path}/none: cannot be read: No such file or directory"

@@ -81,6 +81,16 @@ def test_a_reader_that_leaves_is_no_traceback(cli: Cli) -> None:
     assert (writer.returncode, complaint) == (1, b"")
 
 
+def test_an_output_that_is_closed_is_no_traceback() -> None:
+    ran = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m cvmd config --example >&-', sys.executable], capture_output=True, check=False
+    )
+
+    assert (ran.returncode, ran.stderr) == (
+        2, b"cvmd: standard output is closed: give it somewhere to go, /dev/null at least\n",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("verb", [("config", "--example"), ("devices", "list", "--json"), ("devices", "list")])
 def test_a_disk_that_is_full_is_no_traceback(admin: Cli, configuration: Path, verb: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "cvmd", *verb, *(["--config", configuration] if verb[0] == "devices" else [])]

@@ -57,6 +57,13 @@ def test_tables_that_are_too_old_are_refused(bare: Database) -> None:
         check_schema(bare)
 
 
+def test_a_first_migrate_that_was_cut_short_says_what_to_do(bare: Database) -> None:
+    migrate(bare)
+    bare.statement(lambda t: t.change(text("DELETE FROM alembic_version")))
+    with pytest.raises(WrongSchema, match="cut short; then drop and create the database"):
+        migrate(bare)
+
+
 def test_newer_tables_serve_as_long_as_they_say_so(bare: Database) -> None:
     migrate(bare)
     be_of(bare, "9998", serves_from=HEAD)
