@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cvmd.errors import IssuerError, IssuerFault
-from cvmd.model import Issuance
+from cvmd.model import US, Issuance
 from cvmd.ports import BreakerStore, Issuer
 
 log = logging.getLogger(__name__)
@@ -23,16 +23,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Seconds after the first failure, doubled with each further one up to the longest; `shared`: by a breaker."""
+    """Seconds after the first failure, and at the longest; `shared`: by a breaker."""
 
     first_s: float
     longest_s: float
     shared: bool = True
 
     def after_s(self, failures: int) -> float:
-        """The rest after that many failures in a row (from 1), jittered by a quarter."""
+        """A breaker's, after that many failures in a row (from 1): doubled with each, jittered by a quarter."""
         doubled = self.first_s * (1 << min(failures - 1, 16))
         return min(doubled, self.longest_s) * random.uniform(0.75, 1.25)  # jitter, no secret
+
+    def of_row_s(self, age_s: float) -> float:
+        """One row's own, by how long it is in its state: what nobody mends costs the account ever fewer calls."""
+        return min(max(self.first_s, age_s / 4), self.longest_s)
 
 
 RESTS: Final = {
@@ -42,8 +46,8 @@ RESTS: Final = {
     IssuerFault.ACCOUNT: Rest(30, 300),
     IssuerFault.QUOTA: Rest(300, 300),
     IssuerFault.POLICY_MISSING: Rest(30, 300),
-    IssuerFault.CONFLICT: Rest(5, 5, shared=False),
-    IssuerFault.CERTIFICATE_MISSING: Rest(2, 2, shared=False),
+    IssuerFault.CONFLICT: Rest(5, 300, shared=False),
+    IssuerFault.CERTIFICATE_MISSING: Rest(2, 300, shared=False),
 }
 """The faults after which an issuance waits. Any other is the issuance's own, and ends it (issuance.fault_of)."""
 UNKNOWN_IN_A_ROW: Final = 3
@@ -99,7 +103,7 @@ class Breakers:
             if self._unknown[account.id] < UNKNOWN_IN_A_ROW:
                 return rest.first_s
         if not rest.shared:
-            return rest.first_s
+            return rest.of_row_s(time.time() - issuance.updated_us / US)
         missing = issuance.policy if fault is IssuerFault.POLICY_MISSING else ""
         self._policies.pop((account.id, missing), None)
         if self._store.trip(account.id, missing, fault, str(error), rest.after_s, trial=issuance.trial):

@@ -1,5 +1,7 @@
 """A worker and the breakers: which fault opens whose, and what its trial makes of it."""
 
+import time
+
 import pytest
 
 from cvmd.breakers import RESTS, UNKNOWN_IN_A_ROW, Rest
@@ -30,6 +32,20 @@ def test_the_rest_doubles_up_to_the_longest() -> None:
     rest = Rest(1, 30)
     for failures, seconds in ((1, 1), (2, 2), (3, 4), (6, 30), (10_000, 30)):
         assert 0.75 * seconds <= rest.after_s(failures) <= 1.25 * seconds
+
+
+def test_a_row_whose_certificate_is_gone_costs_ever_fewer_calls(bench: Bench) -> None:
+    created = bench.scene.created(claim=(claim := a_claim()))
+    assert bench.scene.store.release(created, claim, wait_s=0)
+    bench.issuer.raises("attach_thing", *[an_error(IssuerFault.CERTIFICATE_MISSING)] * 3)
+    for age_s, least_s, most_s in ((0, 1, 3), (100, 24, 27), (36_000, 299, 301)):
+        bench.scene.sql(f"UPDATE issuances SET not_before_us = 1, updated_us = updated_us - {age_s} * 1000000")
+        (row,) = bench.scene.store.due(9)
+        bench.carry(row)
+        after = bench.scene.now(created.serial)
+        assert after.state is State.CREATED
+        assert least_s < after.not_before_us / 1e6 - time.time() < most_s
+    assert opened(bench) == []
 
 
 @pytest.mark.parametrize("fault", OF_THE_ACCOUNT)
