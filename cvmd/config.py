@@ -30,9 +30,8 @@ CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
 _CREDENTIALS_PREFIXES: Final = (CREDENTIALS + "/", "${CREDENTIALS_DIRECTORY}/")
 _MAX_SECRET: Final = 4096
 ENDPOINT_URL: Final = re.compile(
-    r"(https://(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63}){0,8}|http://(127\.\d+\.\d+\.\d+|localhost|\[::1\]))"
-    r"(:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]))?/?",
-    re.ASCII,
+    r"(?a)(https://(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63}){0,8}|http://(127\.\d+\.\d+\.\d+|localhost|\[::1\]))"
+    r"(:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]))?/?"
 )
 """Of AWS's control plane, or of who stands for it: never in clear to another machine."""
 
@@ -232,9 +231,7 @@ class Aws(Struct, frozen=True, forbid_unknown_fields=True):
         for key in ("endpoint_url", "sts_endpoint_url"):
             value = getattr(self, key)
             if value and not ENDPOINT_URL.fullmatch(value):
-                raise ValueError(
-                    f"{key}: must be https://host[:port]; http only to this machine, as keys may come by it"
-                )
+                raise ValueError(f"{key}: must be https://host[:port]; http only to this machine, for keys come by it")
 
 
 class Worker(Struct, frozen=True, forbid_unknown_fields=True):

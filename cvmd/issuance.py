@@ -24,8 +24,9 @@ from cvmd.model import (
 from protocol.constants import Kind as ObjectKind
 
 MAX_UNKNOWN_ATTEMPTS = 5
-BACKOFF_S = (0, 5, 30, 300, 300)
-"""Seconds before the next attempt, by how many have ended unknown: nobody knows what they left at AWS."""
+BACKOFF_S = (0, 5, 30, 300, 0)
+"""Seconds before the next attempt, by how many have ended unknown: nobody knows what they left at AWS. After the last
+there is none."""
 REPLACE_AFTER_S = (0, 3_600, 86_400)
 """How old an issuance must be before another key of the device replaces it, by how many came to nothing.
 
@@ -211,7 +212,9 @@ def answer_ack(view: View, certificate_id: bytes, held: Certificate | None) -> D
 def _by_digest(view: View, digest: bytes, held: Certificate | None) -> Decision:
     """What the digest alone is answered, be it in HAVE or in ACK (SPEC.md, Read back and ACK)."""
     if held is None:
-        return Refuse(Kind.UNKNOWN_CERTIFICATE)
+        # For a person to see; and who has opened the window for this device has seen that it needs another one.
+        let_go = view.active is None and _window_open(view)
+        return Refuse(Kind.STALE if let_go else Kind.UNKNOWN_CERTIFICATE)
     issuance = view.issuance
     if issuance is not None and issuance.certificate_id == digest:
         if _expired(issuance, view.now_us):
@@ -252,7 +255,8 @@ def _replaceable(issuance: Issuance) -> bool:
 
 def _replace(view: View, issuance: Issuance, request: Request) -> Decision:
     """Another key in place of this issuance: under the rules of a new one, and the later the more came to nothing."""
-    in_vain = view.device.generation - view.device.activations  # this one included, so it is at least 1
+    # This one included; an adopted certificate was made active, and has no generation.
+    in_vain = max(1, view.device.generation - view.device.activations)
     wait_us = REPLACE_AFTER_S[min(in_vain, len(REPLACE_AFTER_S)) - 1] * US
     nothing_made = issuance.state is State.QUEUED
     if nothing_made or _window_open(view) or issuance.updated_us + wait_us <= view.now_us:

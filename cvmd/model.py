@@ -6,6 +6,7 @@ whole seconds (`*_s`), digests are the 32 raw bytes of a SHA-256.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -387,3 +388,9 @@ class EscrowedKey:
     sealed_csr: bytes = field(repr=False)
     sealed_escrow: bytes = field(repr=False)
     public_key_id: bytes
+
+
+def certificate_id_of(arn: str) -> bytes | None:
+    """The certificate id that an AWS IoT certificate ARN ends in; None for other principals (Cognito)."""
+    found = re.fullmatch(r"arn:.*:cert/([0-9a-f]{64})", arn)
+    return None if found is None else bytes.fromhex(found[1])

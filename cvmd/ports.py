@@ -184,8 +184,8 @@ class WorkerStore(BreakerStore, Protocol):
     def certificate_of(self, issuance: Issuance) -> Certificate | None:
         """The certificates row of this issuance."""
 
-    def remember_endpoint(self, account_id: int, data_endpoint: str) -> None:
-        """Keep DescribeEndpoint's answer, which never changes."""
+    def remember_endpoint(self, account: Account, data_endpoint: str) -> None:
+        """Keep DescribeEndpoint's answer, which never changes; not where the account leads elsewhere by now."""
 
 
 class ReconcileStore(Protocol):

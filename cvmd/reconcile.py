@@ -26,6 +26,7 @@ from cvmd.model import (
     KnownCertificate,
     ListedCertificate,
     State,
+    certificate_id_of,
 )
 from cvmd.ports import Issuer, ReconcileStore
 
@@ -253,6 +254,8 @@ class Reconciliation:
                 return False
             if other.status == "ACTIVE":
                 return whose.proof != "thing" and self._remedies.supersede(account, found, whose)
+        elif other is not None and other.status == "ACTIVE" and whose.proof == "thing" and not chosen:
+            return False  # somebody may have put one of his own on the thing: a person is to name it
         return self._remedies.adopt(account, found, whose, certificate_id)
 
     def _confirmed(self, account: Account, certificate_id: bytes) -> Finding | None:
@@ -292,14 +295,13 @@ class Reconciliation:
                     yield Finding(Kind.MANY_ACTIVE, thing, None, " ".join(it.hex() for it in staying), mended=False)
 
     def _active_on(self, account: Account, thing: str) -> list[bytes]:
-        """A certificate's id is the end of its ARN; other principals have none."""
         try:
             principals = self._ask(partial(self._issuer.thing_principals, account, thing))
         except IssuerError as error:
             if error.fault is IssuerFault.THING_MISSING:
                 return []
             raise
-        ids = [bytes.fromhex(arn.rpartition("/")[2]) for arn in principals if ":cert/" in arn]
+        ids = [it for it in map(certificate_id_of, principals) if it is not None]
         if len(ids) < 2:  # fewer than two are not many
             return ids
         return [it for it in ids if self._ask(partial(self._issuer.certificate_is_active, account, it))]

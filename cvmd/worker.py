@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from typing import TypeVar
 from cvmd.breakers import RESTS, Breakers
 from cvmd.errors import IssuerError, IssuerFault, SealError
 from cvmd.issuance import WITHOUT_CALLS, Step, backoff_s, fault_of, next_step
-from cvmd.model import Account, Created, Fault, Issuance, KeySource, Outcome, State
+from cvmd.model import Account, Created, Fault, Issuance, KeySource, Outcome, State, certificate_id_of
 from cvmd.ports import Claim, Issuer, KeyMaker, Sealing, StoreDown, WorkerStore
 from cvmd.seals import escrow, seal_key, unseal_csr
 from cvmd.threads import Pool
@@ -29,11 +28,12 @@ R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
-_CERTIFICATE_ARN = re.compile(r"arn:.*:cert/([0-9a-f]{64})")
 _INTERNAL_ERROR_REST_S = 30.0
 _RECONCILE_REST_S = 300.0
 """What only a person's `cvmd reconcile` mends."""
 _RECORD_AGAIN_S = 0.5
+_DOWN_REST_S = 1.0
+"""A database that takes no writes answers at once, to one row after the other: a hot loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ class Worker:
         self._idle.set()
         self._more_due = False
         self._stopping = False
+        self._down = False
         self._resting_until_s: dict[int, float] = {}  # by issuance
 
     # The loop's side.
@@ -111,6 +112,9 @@ class Worker:
                 await self._take_due()
             except StoreDown as error:
                 log.error("cannot look for due issuances: %s", error)
+            if self._down:
+                self._down = False
+                await asyncio.sleep(_DOWN_REST_S)
             with suppress(TimeoutError):  # the poll: rows of other nodes and of the past come due unsaid
                 await asyncio.wait_for(self._woken.wait(), self._settings.poll_s)
 
@@ -162,7 +166,8 @@ class Worker:
         if error is None:
             self._rest(issuance, done.result())
         elif isinstance(error, StoreDown):
-            log.error("issuance %d waits for its lease to end: %s", issuance.id, error)
+            self._down = True
+            log.error("issuance %d waits, for its lease to end if it has one: %s", issuance.id, error)
         else:
             # Its claim, if it has one, ends with its lease; without one it would come up again at once, for ever.
             self._rest(issuance, _INTERNAL_ERROR_REST_S)
@@ -270,14 +275,15 @@ class Worker:
         except IssuerError as error:
             self._create_failed(issuance, hold, error)
             return None
-        self._breakers.well(issuance)
         endpoint, root_ca_der = self._endpoint(issuance.account), self._root_ca(issuance.account)
         sealed = None if created.key_der is None else seal_key(created.key_der, issuance, self._sealing)
         record = partial(
             self._store.record_created, issuance, hold.claim, created, endpoint=endpoint, root_ca_der=root_ca_der,
             sealed_escrow=sealed,
         )  # fmt: skip
-        if not self._keep(issuance, hold, created, record):
+        kept = self._keep(issuance, hold, created, record)  # before anything else that may fail
+        self._breakers.well(issuance)
+        if not kept:
             named = created.certificate_id.hex()
             log.error("issuance %d: its claim was lost during Create; %s is disposed of", issuance.id, named)
             self._keep(issuance, hold, created, partial(self._store.record_loser, issuance, created))
@@ -297,13 +303,13 @@ class Worker:
                 time.sleep(_RECORD_AGAIN_S)  # a full disk answers at once, and would be asked in a hot loop
 
     def _create_failed(self, issuance: Issuance, hold: Hold, error: IssuerError) -> None:
+        if error.fault is IssuerFault.UNKNOWN:
+            self._close_unknown(issuance, hold.claim.id, str(error))  # first: it may name the certificate
         wait_s = self._breakers.failed(issuance, error)
         fault = fault_of(error.fault, issuance.state)
         if fault is not None:
             self._fail(issuance, hold.claim.id, fault, str(error))
-        elif error.fault is IssuerFault.UNKNOWN:
-            self._close_unknown(issuance, hold.claim.id, str(error))
-        else:
+        elif error.fault is not IssuerFault.UNKNOWN:
             log.warning("issuance %d waits: %s", issuance.id, error)
             self._store.close_attempt(issuance, hold.claim.id, Outcome.REFUSED, str(error), wait_s=wait_s)
 
@@ -332,7 +338,7 @@ class Worker:
         if issuance.product.share_things:
             return None
         for arn in self._issuer.thing_principals(issuance.account, thing):
-            certificate_id = _certificate_id(arn)
+            certificate_id = certificate_id_of(arn)
             if arn == own_arn or certificate_id is None:
                 continue
             own = self._store.certificate(issuance.device_id, certificate_id) is not None
@@ -389,12 +395,6 @@ class Worker:
         known = account.data_endpoint or self._data_endpoint or self._endpoints.get(account)
         if known is None:
             known = self._issuer.describe_endpoint(account)
-            self._store.remember_endpoint(account.id, known)
+            self._store.remember_endpoint(account, known)
             self._endpoints[account] = known
         return known
-
-
-def _certificate_id(arn: str) -> bytes | None:
-    """The certificate id that an AWS IoT certificate ARN ends in; None for other principals (Cognito)."""
-    found = _CERTIFICATE_ARN.fullmatch(arn)
-    return None if found is None else bytes.fromhex(found[1])

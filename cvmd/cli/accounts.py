@@ -105,10 +105,13 @@ def _set(arguments: argparse.Namespace) -> Exit:
         rules = replace(known.rules, **_given(arguments))
         _check(rules, settings)
         moved = _place(rules, settings) != _place(known.rules, settings)
-        if moved and known.certificates and not arguments.yes:
+        if moved and (known.certificates or known.in_doubt) and not arguments.yes:
+            left = f"{known.certificates} certificates"
+            if known.in_doubt:
+                left += f", and perhaps what {known.in_doubt} attempts without an outcome have left,"
             raise Refused(
-                f"account {arguments.name} has {known.certificates} certificates at AWS, and this leads to another "
-                "place: make another account for that one, or add --yes if the certificates are there"
+                f"account {arguments.name} has {left} at AWS, and this leads to another place: make another account for"
+                " that one, or add --yes if the certificates are there"
             )
         endpoint = known.rules.data_endpoint
         if moved and endpoint and "data_endpoint" not in vars(arguments):

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import func, insert, select, update
 
 from cvmd.errors import ConfigError
-from cvmd.model import Account, CertificateStatus
+from cvmd.model import Account, CertificateStatus, Outcome
 from cvmd.store import rows
 from cvmd.store.attempts import CREATE
 from cvmd.store.engine import Database, Duplicate, Row, Transaction
-from cvmd.store.schema import NOW, accounts, certificates, given, pace, products
+from cvmd.store.schema import NOW, accounts, attempts, certificates, given, issuances, pace, products
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _MAX_CREATES_PER_S = 10_000
@@ -51,6 +51,8 @@ class AccountRecord:
     products: int
     certificates: int
     """That are at AWS still, as far as the rows know."""
+    in_doubt: int
+    """Attempts of which nobody knows whether AWS made a certificate."""
 
 
 _RULES = [accounts.c[name] for name in AccountRules.__dataclass_fields__]
@@ -61,7 +63,15 @@ _CERTIFICATES = (
     .correlate(accounts)
     .scalar_subquery()
 )
-_ACCOUNTS = select(*rows.labelled(rows.ACCOUNT, _RULES, [_PRODUCTS, _CERTIFICATES])).order_by(accounts.c.name)
+_IN_DOUBT = (
+    select(func.count())
+    .where(issuances.c.account_id == accounts.c.id, attempts.c.issuance_id == issuances.c.id)
+    .where(attempts.c.outcome.in_((Outcome.OPEN, Outcome.UNKNOWN)))
+    .correlate(accounts)
+    .scalar_subquery()
+)
+_COUNTS = [_PRODUCTS, _CERTIFICATES, _IN_DOUBT]
+_ACCOUNTS = select(*rows.labelled(rows.ACCOUNT, _RULES, _COUNTS)).order_by(accounts.c.name)
 _ACCOUNT = _ACCOUNTS.where(accounts.c.name == given("account_name"))
 _ACCOUNT_ID = select(accounts.c.id).where(accounts.c.name == given("account_name"))
 _SET = update(accounts).where(accounts.c.name == given("account_name"))
@@ -105,9 +115,10 @@ class AccountRows:
 
 def _record(row: Row) -> AccountRecord:
     end = len(rows.ACCOUNT)
-    rules = dict(zip(AccountRules.__dataclass_fields__, row[end:-2], strict=True))
+    *given_rules, of_products, of_certificates, in_doubt = row[end:]
+    rules = dict(zip(AccountRules.__dataclass_fields__, given_rules, strict=True))
     rules["exclusive"] = bool(rules["exclusive"])
-    return AccountRecord(rows.account(row[:end]), AccountRules(**rules), products=row[-2], certificates=row[-1])
+    return AccountRecord(rows.account(row[:end]), AccountRules(**rules), of_products, of_certificates, in_doubt)
 
 
 def account_id(t: Transaction, name: str) -> int:

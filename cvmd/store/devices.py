@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, LargeBinary, Select, and_, insert, literal, select, update
+from sqlalchemy import BigInteger, LargeBinary, Select, and_, insert, literal, or_, select, update
 
 from cvmd.model import US, AuditEvent, Certificate, CertificateStatus, KeySource, Offer, Reason, State, View
 from cvmd.store import rows
@@ -44,7 +44,9 @@ _VIEW = (
 _VIEW_OF_SERIAL = _VIEW.where(devices.c.serial == given("serial"))
 
 _CERTIFICATE = select(*rows.CERTIFICATE).where(
-    certificates.c.certificate_id == given("certificate_id"), certificates.c.device_id == given("device_id")
+    certificates.c.certificate_id == given("certificate_id"),
+    # An orphan that was nobody's for certain is, to who knows its digest, one that has retired.
+    or_(certificates.c.device_id == given("device_id"), certificates.c.device_id.is_(None)),
 )
 
 _OFFER = (

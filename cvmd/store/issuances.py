@@ -12,6 +12,7 @@ from sqlalchemy import insert, select, update
 
 from cvmd.model import (
     US,
+    Account,
     AuditEvent,
     Certificate,
     CertificateStatus,
@@ -114,7 +115,14 @@ _FAIL = change(issuances.c.state == given("in_state"), HELD, **_FAILED)
 _FAIL_LEFT = change(issuances.c.state == given("in_state"), FREE, **_FAILED)
 
 _CERTIFICATE_OF = select(*rows.CERTIFICATE).where(certificates.c.certificate_id == given("digest"))
-_REMEMBER_ENDPOINT = update(accounts).where(accounts.c.id == given("account")).values(data_endpoint=given("host"))
+_PLACE = ("region", "endpoint_url", "profile", "role_arn")
+"""Where an account is: elsewhere AWS names another endpoint."""
+_REMEMBER_ENDPOINT = (
+    update(accounts)
+    .where(accounts.c.id == given("account"), accounts.c.data_endpoint.is_(None))
+    .where(*(accounts.c[name].is_not_distinct_from(given(f"asked_{name}")) for name in _PLACE))
+    .values(data_endpoint=given("host"))
+)
 
 
 class WorkerSteps(AttemptSteps):
@@ -238,9 +246,12 @@ class WorkerSteps(AttemptSteps):
         row = self._database.statement(lambda t: t.row(_CERTIFICATE_OF, digest=issuance.certificate_id))
         return None if row is None else rows.certificate(row)
 
-    def remember_endpoint(self, account_id: int, data_endpoint: str) -> None:
-        """Keep DescribeEndpoint's answer, which never changes."""
-        self._database.statement(lambda t: t.change(_REMEMBER_ENDPOINT, account=account_id, host=data_endpoint))
+    def remember_endpoint(self, account: Account, data_endpoint: str) -> None:
+        """Keep DescribeEndpoint's answer, which never changes; not where the account leads elsewhere by now."""
+        asked = {f"asked_{name}": getattr(account, name) for name in _PLACE}
+        self._database.statement(
+            lambda t: t.change(_REMEMBER_ENDPOINT, account=account.id, host=data_endpoint, **asked)
+        )
 
     def _retired(self, t: Transaction, issuance: Issuance, reason: Reason, certificate_id: bytes) -> None:
         self._trail.add(t, issuance.device_id, AuditEvent.RETIRED, retired(reason, certificate_id))

@@ -103,7 +103,12 @@ class Side:
 
     def put(self, issuance: Issuance, status: str) -> str:
         assert issuance.certificate_id is not None
-        return self.aws.put(Created(issuance.certificate_id, "arn:cert/" + issuance.certificate_id.hex(), b""), status)
+        return self.aws.put(
+            Created(
+                issuance.certificate_id, "arn:aws:iot:eu-west-1:123456789012:cert/" + issuance.certificate_id.hex(), b""
+            ),
+            status,
+        )
 
 
 def left_by_a_crash(side: Side, *, closed: bool = True) -> tuple[Issuance, Created]:

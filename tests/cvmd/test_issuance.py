@@ -102,7 +102,7 @@ def test_next_step(row: Issuance, held: bool, step: Step) -> None:
 
 
 def test_backoff_grows_and_ends() -> None:
-    assert [backoff_s(n) for n in range(1, 7)] == [0, 5, 30, 300, 300, 300]
+    assert [backoff_s(n) for n in range(1, 7)] == [0, 5, 30, 300, 0, 0]
     assert len(BACKOFF_S) == MAX_UNKNOWN_ATTEMPTS
 
 
@@ -201,6 +201,14 @@ def test_inv4_the_digest_of_what_the_device_holds(seen: View, held: Certificate 
     assert answer(seen, request, held) == decision
 
 
+def test_a_digest_that_nobody_knows_is_let_go_by_the_window_alone() -> None:
+    asks = replace(ASK, have=STRANGE)
+    window = {"reissue_until_us": NOW + 1}
+    assert answer(view(None, **window), asks, None) == Refuse(Kind.STALE)
+    assert answer(view(ACTIVE, active=NEW, activations=1, **window), asks, None) == Refuse(Kind.UNKNOWN_CERTIFICATE)
+    assert answer(view(None, reissue_until_us=NOW), asks, None) == Refuse(Kind.UNKNOWN_CERTIFICATE)
+
+
 def test_inv1_an_expired_offer_is_neither_acknowledged_nor_dropped_until_aws_was_asked() -> None:
     expired, inactive = replace(OFFERED, expires_us=NOW), certificate(NEW, CertificateStatus.INACTIVE)
     assert answer_ack(view(expired), NEW, inactive) == Wait(expired)
@@ -242,7 +250,7 @@ def test_another_csr_key_supersedes_what_nobody_claims(state: State) -> None:
 
 
 @pytest.mark.parametrize("state", [State.OFFERED, State.FAILED])
-@pytest.mark.parametrize(("in_vain", "wait_s"), [(1, 0), (2, 3_600), (3, 86_400), (99, 86_400)])
+@pytest.mark.parametrize(("in_vain", "wait_s"), [(-3, 0), (0, 0), (1, 0), (2, 3_600), (3, 86_400), (99, 86_400)])
 def test_each_key_that_came_to_nothing_makes_the_next_one_wait(state: State, in_vain: int, wait_s: int) -> None:
     assert wait_s in REPLACE_AFTER_S
     lost = {"generation": 5 + in_vain, "activations": 5}

@@ -188,8 +188,12 @@ def test_deep_finds_things_with_two(side: Side) -> None:
     assert device.certificate_id is not None
     side.settle()
     own = side.put(device, "ACTIVE")
-    side.aws.things["arn:cert/" + own] = device.thing
-    other = side.aws.put(Created(b"o" * 32, "arn:cert/" + (b"o" * 32).hex(), b""), "ACTIVE", thing=device.thing)
+    side.aws.things["arn:aws:iot:eu-west-1:123456789012:cert/" + own] = device.thing
+    other = side.aws.put(
+        Created(b"o" * 32, "arn:aws:iot:eu-west-1:123456789012:cert/" + (b"o" * 32).hex(), b""),
+        "ACTIVE",
+        thing=device.thing,
+    )
     assert (Kind.MANY_ACTIVE, device.thing, False) not in side.found()
     (finding,) = [it for it in side.run(deep=True).findings if it.kind is Kind.MANY_ACTIVE]
     assert set(finding.detail.split()) == {own, other}
@@ -300,6 +304,18 @@ def test_an_older_one_that_only_its_thing_ties_to_us_is_left(side: Side) -> None
     assert side.bench.scene.store.retiring(9) == []
 
 
+def test_inv1_a_newer_one_that_only_its_thing_ties_to_us_takes_no_active_one_s_place_unless_named(side: Side) -> None:
+    device = side.bench.scene.active()
+    own = side.put(device, "ACTIVE")
+    side.settle()
+    name = side.aws.put(a_certificate(), "ACTIVE", thing=device.thing, created_s=LONG_AGO_S + 9)
+    assert side.found(side.mend) == [(Kind.UNKNOWN_ACTIVE, name, False)]
+    assert side.bench.scene.store.retiring(9) == []
+    named = Remedies(adopt=side.bench.scene.store.adopt, chosen=frozenset([name]))
+    assert side.found(named) == [(Kind.UNKNOWN_ACTIVE, name, True)]
+    assert [it.certificate_id.hex() for it in side.bench.scene.store.retiring(9)] == [own]
+
+
 def test_inv1_where_the_row_s_own_is_inert_the_older_active_one_is_adopted(side: Side) -> None:
     device = side.bench.scene.active()
     side.put(device, "INACTIVE")
@@ -357,5 +373,5 @@ def test_deep_lets_a_replacement_take_its_time(side: Side) -> None:
     former = side.bench.scene.active()
     now = side.bench.scene.active(former.serial)
     for it in (former, now):
-        side.aws.things["arn:cert/" + side.put(it, "ACTIVE")] = it.thing
+        side.aws.things["arn:aws:iot:eu-west-1:123456789012:cert/" + side.put(it, "ACTIVE")] = it.thing
     assert side.found(deep=True) == []

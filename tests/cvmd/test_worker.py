@@ -264,6 +264,21 @@ def test_a_certificate_is_held_on_to_while_the_database_is_down(bench: Bench) ->
     assert (bench.log.count("create"), bench.log.count("record_created")) == (1, 2)
 
 
+@pytest.mark.parametrize("source", [KeySource.EC_P256, KeySource.AWS_RSA2048])
+def test_inv5_what_a_trial_has_created_is_recorded_before_its_breaker_is_closed(
+    bench: Bench, source: KeySource
+) -> None:
+    bench.scene.admin.set_product("sensor", ProductRules(key_source=source))
+    queued = bench.scene.queued()
+    bench.scene.store.trip(1, "", "unreachable", "", lambda _: -1.0, trial=False)
+    (trial,) = bench.scene.store.due(9)
+    for call in ("create", "create_with_key"):
+        bench.issuer.first[call] = lambda *_: bench.store.raises("close_breaker", StoreDown("gone"))
+    with pytest.raises(StoreDown):
+        bench.carry(trial)
+    assert bench.scene.now(queued.serial).state is State.CREATED
+
+
 def test_it_is_given_up_with_the_lease_and_not_asked_in_a_hot_loop(bench: Bench) -> None:
     queued = bench.scene.queued()
     bench.store.raises("record_created", *[StoreDown("gone")] * 10_000)

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from cvmd.errors import IssuerFault
 from cvmd.model import Account, State
 from cvmd.ports import StoreDown
-from cvmd.worker import Worker
+from cvmd.worker import _DOWN_REST_S, Worker
 from tests.cvmd.conftest import LONG_S, Bench, an_error
 
 
@@ -132,6 +133,15 @@ def test_the_loop_outlives_a_database_that_is_down(bench: Bench, caplog: pytest.
     bench.scene.queued()
     run(bench.worker(poll_s=0.01), lambda: until(lambda: bench.moved))
     assert "cannot look for due issuances: gone" in caplog.text
+
+
+def test_a_database_that_takes_no_writes_is_asked_in_no_hot_loop(bench: Bench) -> None:
+    for _ in range(6):
+        bench.scene.queued()
+    bench.store.raises("open_attempt", *[StoreDown("the disk is full")] * 10_000)
+    began_s = time.monotonic()
+    run(bench.worker(poll_s=0.01, concurrency=2), lambda: until(lambda: bench.log.count("open_attempt") >= 7))
+    assert time.monotonic() - began_s >= 2 * _DOWN_REST_S, "of seven two go at a time, with a rest after each time"
 
 
 def test_what_is_in_hand_is_finished_after_stop(bench: Bench) -> None:

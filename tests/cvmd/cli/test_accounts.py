@@ -10,6 +10,9 @@ import pytest
 
 from cvmd.issuer.permissions import iam_policy
 from cvmd.issuer.roots import root_ca
+from cvmd.store import AdminStore, Store
+from cvmd.store.products import ProductRules
+from tests.cvmd.store.conftest import TRAIL, LosingDatabase, Scene
 from tools.awsiot import Control
 
 Cli = Callable[..., Any]
@@ -108,6 +111,16 @@ def test_an_account_with_certificates_is_not_led_elsewhere_unasked(admin: Cli, t
     moved = admin("accounts", "set", "default", "--region", "eu-west-1", "--yes")
     assert (moved.code, "asked anew for the endpoint, which was old-ats.iot" in moved.err) == (0, True)
     assert shown(admin, "default")["data_endpoint"] is None
+
+
+def test_nor_one_of_which_nobody_knows_what_an_attempt_has_left(admin: Cli, tmp_path: Path) -> None:
+    database = LosingDatabase(f"sqlite:///{tmp_path / 'cvmd.db'}")
+    scene = Scene(database, Store(database, TRAIL), AdminStore(database, TRAIL))
+    scene.admin.add_product("sensor", ProductRules())
+    scene.intent()
+    database.close()
+    complaint = admin("accounts", "set", "default", "--region", "eu-west-1").complaint(1)
+    assert "0 certificates, and perhaps what 1 attempts without an outcome have left, at AWS" in complaint
 
 
 def test_the_region_of_the_configuration_may_be_said_of_the_account(

@@ -207,6 +207,16 @@ def test_a_certificate_is_told_to_its_own_device_only(scene: Scene) -> None:
     assert scene.store.certificate(mine.device_id, a_certificate().certificate_id) is None
 
 
+def test_an_orphan_s_certificate_is_told_to_whoever_knows_it(scene: Scene) -> None:
+    scene.sql(
+        "INSERT INTO certificates (certificate_id, account_id, arn, cert_der, status, reason, created_us)"
+        " VALUES (x'6f727068616e', 1, 'arn', 'der', 'deleted', 'orphan', 1)"
+    )
+    held = scene.store.certificate(scene.queued().device_id, b"orphan")
+    assert held is not None
+    assert held.status is CertificateStatus.DELETED
+
+
 def test_the_view_names_the_active_certificate_beside_the_newest_issuance(scene: Scene) -> None:
     first = scene.active()
     second = scene.queued(first.serial)

@@ -1,5 +1,7 @@
 """A worker's steps: each a compare-and-set on (id, state, claim)."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy.exc import IntegrityError
 
@@ -231,5 +233,13 @@ def test_a_row_that_nobody_holds_fails_too(scene: Scene) -> None:
 
 def test_the_endpoint_is_remembered(scene: Scene) -> None:
     issuance = scene.queued()
-    scene.store.remember_endpoint(issuance.account.id, ENDPOINT)
+    scene.store.remember_endpoint(issuance.account, ENDPOINT)
     assert scene.now(issuance.serial).account.data_endpoint == ENDPOINT
+
+
+def test_an_endpoint_that_was_asked_elsewhere_is_not_remembered(scene: Scene) -> None:
+    issuance = scene.queued()
+    elsewhere = replace(scene.admin.show_account("default").rules, region="us-east-1")
+    scene.admin.set_account("default", elsewhere)
+    scene.store.remember_endpoint(issuance.account, ENDPOINT)
+    assert scene.now(issuance.serial).account.data_endpoint is None
