@@ -90,9 +90,11 @@ class Disposer:
             self._issuer.delete(retiring.account, retiring.certificate_id)
         except IssuerError as error:
             wait_s = _REST_S[min(retiring.attempts, len(_REST_S) - 1)]
-            # AWS detaches some time after it was asked to, and until then deletes nothing: no fault.
-            level = logging.INFO if error.fault is IssuerFault.CONFLICT else logging.WARNING
-            log.log(level, "certificate %s is not disposed of yet: %s", retiring.certificate_id.hex(), error)
+            named = retiring.certificate_id.hex()
+            if error.fault is IssuerFault.CONFLICT:  # AWS detaches some time after it was asked to: no fault
+                log.info("certificate %s is still attached: %s", named, error)
+            else:
+                log.warning("certificate %s is not disposed of yet: %s", named, error)
             self._store.postpone(retiring, claim, wait_s=wait_s)
             return
         self._store.record_deleted(retiring, claim)

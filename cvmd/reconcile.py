@@ -70,7 +70,7 @@ TO_DO: Final = {
     Kind.ORPHAN: "made for us and in no row: `cvmd reconcile --apply` deletes it",
     Kind.UNATTRIBUTED: "in no row, and it may be anybody's: delete it at AWS if nobody needs it",
     Kind.UNKNOWN_ACTIVE: "a device may use it, and no row knows it (a restored backup?): `cvmd reconcile --adopt ID`",
-    Kind.REVIVED: "it was disposed of and is there again: `cvmd reconcile --apply` disposes of it",
+    Kind.REVIVED: "retired, and it is ACTIVE: `cvmd reconcile --apply` disposes of it; the log says why if it stays",
     Kind.INERT: "its issuance is over, and it is still there: `cvmd reconcile --apply` disposes of it",
     Kind.NOT_ACTIVE: "a row says that it is in use: make it ACTIVE at AWS, or `cvmd devices revoke` its device",
     # Not made INACTIVE here: its device may be about to acknowledge it, and would be left without one.
@@ -244,18 +244,24 @@ class Reconciliation:
         chosen, serial = self._remedies.chosen, (whose.serial or b"").decode("ascii", "replace")
         if whose.device_id is None or (chosen and chosen.isdisjoint((found.certificate_id.hex(), serial))):
             return False
+        # What is not named has to be more than likely. An ACTIVE one of ours is attached; a subject is no secret.
+        sure = chosen or whose.proof == "row"
+        if not sure and not self._ask(partial(self._issuer.attached_things, account, found.arn)):
+            return False
         rival = self._store.rival(whose.device_id)
         if rival is None:
             return self._remedies.adopt(account, found, whose, None)
         certificate_id, acked = rival
         other = self._ask(partial(self._issuer.describe, account, certificate_id))
+        in_use = other is not None and other.status == "ACTIVE"
         if other is not None and other.created_s > found.created_s:
             if acked:  # it becomes ACTIVE any moment, and then supersedes this one
                 return False
-            if other.status == "ACTIVE":
+            if in_use:
                 return whose.proof != "thing" and self._remedies.supersede(account, found, whose)
-        elif other is not None and other.status == "ACTIVE" and whose.proof == "thing" and not chosen:
-            return False  # somebody may have put one of his own on the thing: a person is to name it
+        # On the thing alone it may be somebody's own, unless its subject is one that the device's CSR may have.
+        elif in_use and not chosen and whose.proof == "thing" and found.subject_cn not in (None, serial):
+            return False
         return self._remedies.adopt(account, found, whose, certificate_id)
 
     def _confirmed(self, account: Account, certificate_id: bytes) -> Finding | None:

@@ -79,8 +79,17 @@ def _reconcile(arguments: argparse.Namespace) -> Exit:
     _print(reports, as_json=arguments.json)
     if left:
         print(f"cvmd: {left} certificates are still on their way out; the daemon goes on", file=sys.stderr)
-    well = not left and len(reports) == len(accounts) and not any(it.remain for it in reports)
+    missed = _missed(arguments.adopt or (), reports)
+    if missed:
+        print(f"cvmd: --adopt {' '.join(missed)}: no finding has that certificate id or serial", file=sys.stderr)
+    well = not left and not missed and len(reports) == len(accounts) and not any(it.remain for it in reports)
     return Exit.DONE if well else Exit.REFUSED
+
+
+def _missed(named: Sequence[str], reports: Sequence[Report]) -> list[str]:
+    """Of what was named, what nothing was found of: a slip of the pen is no success."""
+    found = {name for it in reports for finding in it.findings for name in (finding.name, _serial(finding))}
+    return [name for name in named if name not in found]
 
 
 def _remedies(store: Store, arguments: argparse.Namespace) -> Remedies:

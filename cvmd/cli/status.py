@@ -94,7 +94,8 @@ def _document(status: Status) -> dict[str, object]:
             for it in status.issuances
         ],
         "certificates": [
-            {"status": it.status, "reason": it.reason, "count": it.count} for it in status.certificates
+            {"status": it.status, "reason": it.reason, "count": it.count, "stuck": it.stuck}
+            for it in status.certificates
         ],
         "rates": {
             it.what: {f"last_{window_s}_s": count for window_s, count in zip(WINDOWS_S, it.counts, strict=True)}

@@ -67,8 +67,8 @@ def _tables(status: Status) -> Iterator[Table]:
         title="issuances",
     )
     yield table(
-        ("status", "why", "certificates"),
-        ([it.status, it.reason, it.count] for it in status.certificates),
+        ("status", "why", "certificates", "to do"),
+        ([it.status, it.reason, it.count, _to_do_for_stuck(it.stuck)] for it in status.certificates),
         title="certificates",
     )
     yield table(
@@ -110,6 +110,10 @@ def _to_do_for_failed(state: State, fault: str | None) -> str | None:
     if state is not State.FAILED or fault is None:
         return None
     return f"{fault}: {TO_DO_FOR_FAILED[Fault(fault)]}"
+
+
+def _to_do_for_stuck(count: int) -> str | None:
+    return f"AWS refuses to end {count}: `cvmd accounts test`, and see the log" if count else None
 
 
 def _breaker(it: OpenBreaker, now_us: int) -> list[object]:

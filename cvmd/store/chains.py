@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import exists, func, not_, select
 
-from cvmd.model import AuditEvent, CertificateStatus
+from cvmd.model import US, AuditEvent, CertificateStatus
 from cvmd.store.audit import Mac, message
 from cvmd.store.engine import Database, Row
 from cvmd.store.schema import audit, certificates, devices, given
@@ -39,6 +39,8 @@ class Chain:
 
 
 _PAGE: Final = 200
+_SLACK_US: Final = 60 * US
+"""A line is written so much later, at the most, than what it tells of was decided."""
 _LINE = (audit.c.seq, audit.c.at_us, audit.c.actor, audit.c.event, audit.c.detail)
 _OF_PAGE = devices.c.serial.between(given("first"), given("last"))
 
@@ -53,13 +55,18 @@ _CERTIFICATES = (
 _CHAINS = (
     select(
         devices.c.serial, devices.c.audit_seq, devices.c.audit_head, devices.c.generation, devices.c.disabled,
-        *_LINE, audit.c.mac,
+        devices.c.reissue_until_us, *_LINE, audit.c.mac,
     )
     .outerjoin_from(devices, audit, audit.c.device_id == devices.c.id)
     .where(_OF_PAGE)
     .order_by(devices.c.serial, audit.c.seq, audit.c.id)
 )  # fmt: skip
-_head_end = 5
+_head_end = 6
+_STRAYS = (
+    select(audit.c.device_id, func.count(), func.min(audit.c.seq))
+    .where(not_(exists().where(devices.c.id == audit.c.device_id)))
+    .group_by(audit.c.device_id)
+)
 _KNOWN = select(devices.c.id).where(devices.c.serial == given("which"))
 _LINES = select(*_LINE).where(audit.c.device_id == given("device")).order_by(audit.c.seq)
 
@@ -86,11 +93,17 @@ class AuditRows:
         return [Line(*row) for row in self._database.statement(lambda t: t.rows(_LINES, device=device[0]))]
 
     def verify(self, mac: Mac) -> Iterator[Chain]:
-        """All chains, in the order of the serials, page by page; right also while lines are being written."""
+        """All chains, in the order of the serials, page by page; right also while lines are being written.
+
+        Last those of no device, each under a name that is no serial.
+        """
         after = b""
         while page := self._serials(after):
             first, after = page[0], page[-1]
             yield from self._verify_between(first, after, mac)
+        for device_id, lines, first_line in self._database.statement(lambda t: t.rows(_STRAYS)):
+            nobody = b"(no device, id %d)" % device_id
+            yield Chain(nobody, lines, first_line, "lines of a device that is not there: put in, or it was taken out")
 
     def verify_one(self, serial: bytes, mac: Mac) -> Chain | None:
         """One device's chain; None: there is no such device."""
@@ -110,9 +123,9 @@ class AuditRows:
 
 def _verify(rows: Sequence[Row], held: Sequence[Row], mac: Mac) -> Chain:
     """The rows of one device: its head, and a line in each."""
-    serial, last, head, generation, disabled = rows[0][:_head_end]
+    serial, last, head, *state = rows[0][:_head_end]
     lines = [row[_head_end:] for row in rows if row[_head_end] is not None]
-    wrong = _broken(serial, lines, mac) or _cut(lines, last, head) or _untold(lines, generation, disabled, held)
+    wrong = _broken(serial, lines, mac) or _cut(lines, last, head) or _untold(lines, held, *state)
     return Chain(serial, len(lines), *wrong) if wrong else Chain(serial, len(lines))
 
 
@@ -141,7 +154,9 @@ def _cut(lines: Sequence[Row], last: int, head: bytes | None) -> tuple[int, str]
     return None
 
 
-def _untold(lines: Sequence[Row], generation: int, disabled: bool, held: Sequence[Row]) -> tuple[int, str] | None:
+def _untold(
+    lines: Sequence[Row], held: Sequence[Row], generation: int, disabled: bool, window_until_us: int | None
+) -> tuple[int, str] | None:
     """What the rows say and no line tells: lines and head were set back together, or a row changed past cvmd."""
     if not lines:
         return 1, _past("no line tells who added the device")
@@ -152,12 +167,21 @@ def _untold(lines: Sequence[Row], generation: int, disabled: bool, held: Sequenc
     switched = [line[3] for line in lines if line[3] in (AuditEvent.DISABLED, AuditEvent.ENABLED)]
     if bool(disabled) != (switched[-1:] == [AuditEvent.DISABLED]):
         return end, _past(f"no line tells that the device was {'disabled' if disabled else 'enabled'}")
+    windows = [line for line in lines if line[3] == AuditEvent.WINDOW]
+    if window_until_us is not None and not any(_tells_of(line, window_until_us) for line in windows[-1:]):
+        return end, _past("no line tells of the window for a re-issue")
     told = {(line[3], line[4].rpartition(" ")[2]) for line in lines}
     for _, certificate_id, status in held:
         name = certificate_id.hex()
         if not any((event, name) in told for event in _LAST_DECISION.get(status, ())):
             return end, _past(f"no line tells why certificate {name} is {status}")
     return None
+
+
+def _tells_of(line: Row, window_until_us: int) -> bool:
+    """Whether this is the line of that window: its detail is `for N s`."""
+    ends_us: int = line[1] + int(line[4].split()[1]) * US
+    return 0 <= ends_us - window_until_us <= _SLACK_US
 
 
 def _past(what: str) -> str:

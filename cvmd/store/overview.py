@@ -36,8 +36,16 @@ _ISSUANCES = (
     .group_by(issuances.c.state, issuances.c.fault)
     .order_by(issuances.c.state, issuances.c.fault)
 )
+_STUCK_ATTEMPTS: Final = 2
+"""AWS detaches some time after it was asked to: the first failure is usual."""
+_RETIRING = certificates.c.status == CertificateStatus.RETIRING
 _CERTIFICATES = (
-    select(certificates.c.status, certificates.c.reason, func.count())
+    select(
+        certificates.c.status,
+        certificates.c.reason,
+        func.count(),
+        func.count(case((and_(_RETIRING, certificates.c.disposal_attempts >= _STUCK_ATTEMPTS), 1))),
+    )
     .group_by(certificates.c.status, certificates.c.reason)
     .order_by(certificates.c.status, certificates.c.reason)
 )
@@ -103,6 +111,8 @@ class InStatus:
     status: CertificateStatus
     reason: str | None
     count: int
+    stuck: int
+    """Of them, those that AWS does not let go."""
 
 
 @dataclass(frozen=True, slots=True)

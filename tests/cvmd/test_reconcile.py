@@ -308,7 +308,22 @@ def test_inv1_a_newer_one_that_only_its_thing_ties_to_us_takes_no_active_one_s_p
     device = side.bench.scene.active()
     own = side.put(device, "ACTIVE")
     side.settle()
-    name = side.aws.put(a_certificate(), "ACTIVE", thing=device.thing, created_s=LONG_AGO_S + 9)
+    name = side.aws.put(
+        a_certificate(), "ACTIVE", cn="AWS IoT Certificate", thing=device.thing, created_s=LONG_AGO_S + 9
+    )
+    assert side.found(side.mend) == [(Kind.UNKNOWN_ACTIVE, name, False)]
+    assert side.bench.scene.store.retiring(9) == []
+    named = Remedies(adopt=side.bench.scene.store.adopt, chosen=frozenset([name]))
+    assert side.found(named) == [(Kind.UNKNOWN_ACTIVE, name, True)]
+    assert [it.certificate_id.hex() for it in side.bench.scene.store.retiring(9)] == [own]
+
+
+def test_what_bears_our_subject_and_hangs_on_no_thing_is_not_adopted_unless_named(side: Side) -> None:
+    device = side.bench.scene.active()
+    own = side.put(device, "ACTIVE")
+    side.settle()
+    cn = side.bench.sealer.subject(device.uid)
+    name = side.aws.put(a_certificate(), "ACTIVE", cn=cn, created_s=LONG_AGO_S + 9)
     assert side.found(side.mend) == [(Kind.UNKNOWN_ACTIVE, name, False)]
     assert side.bench.scene.store.retiring(9) == []
     named = Remedies(adopt=side.bench.scene.store.adopt, chosen=frozenset([name]))

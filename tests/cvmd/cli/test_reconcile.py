@@ -137,6 +137,11 @@ def test_a_certificate_whose_device_is_in_no_row_asks_for_its_import(
     assert "import it again" in ran.out
 
 
+def test_a_name_that_no_finding_has_is_no_success(reconcile: Callable[..., Ran]) -> None:
+    ran = reconcile("--adopt", "NOPE", "--apply")
+    assert (ran.code, ran.err) == (1, "cvmd: --adopt NOPE: no finding has that certificate id or serial\n")
+
+
 def test_an_account_that_is_not_there(reconcile: Callable[..., Ran]) -> None:
     assert "no account 'another'; known: default" in reconcile("--account", "another").complaint(1)
     assert reconcile("--account", "default").code == 0

@@ -237,3 +237,37 @@ def test_a_certificate_that_was_moved_on_past_cvmd(told: Scene, status: str) -> 
     where, problem = the_break(told)
     assert where == LINES + 1
     assert f"is {status}" in problem
+
+
+@pytest.mark.parametrize("until", ["reissue_until_us + 3600000000", "0"])
+def test_a_window_that_was_moved_past_cvmd(told: Scene, until: str) -> None:
+    told.admin.open_window(b"a", 3600)
+    assert broken(told) == {}
+    told.sql(f"UPDATE devices SET reissue_until_us = {until} WHERE serial = X'61'")
+    where, problem = the_break(told)
+    assert where == LINES + 2
+    assert "no line tells of the window" in problem
+
+
+def test_a_window_whose_line_was_taken_out_with_the_head_set_back(told: Scene) -> None:
+    told.admin.open_window(b"a", 3600)
+    remove(told, LINES + 1)
+    set_head_back(told, LINES)
+    assert "no line tells of the window" in the_break(told)[1]
+
+
+def past_foreign_keys(scene: Scene, statement: str) -> None:
+    with (scene.owner or scene.database).engine.connect() as connection:
+        off, on = ("SET foreign_key_checks = 0", "SET foreign_key_checks = 1")
+        if connection.dialect.name == "sqlite":
+            off, on = ("PRAGMA foreign_keys = OFF", "PRAGMA foreign_keys = ON")
+        for each in (off, statement, on):
+            connection.exec_driver_sql(each)
+
+
+def test_lines_of_no_device(told: Scene) -> None:
+    mine, nobody = of(told, "a"), of(told, "a") + 1000
+    past_foreign_keys(told, f"UPDATE audit SET device_id = {nobody} WHERE device_id = {mine}")
+    assert set(broken(told)) == {b"a", b"(no device, id %d)" % nobody}
+    past_foreign_keys(told, f"UPDATE audit SET device_id = {mine} WHERE device_id = {nobody}")
+    assert broken(told) == {}

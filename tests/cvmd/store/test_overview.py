@@ -31,6 +31,17 @@ def test_issuances_and_certificates_are_counted_by_where_they_are(scene: Scene) 
     ]  # fmt: skip
 
 
+def test_certificates_that_aws_does_not_let_go_are_counted(scene: Scene) -> None:
+    scene.active(serial := scene.device())
+    scene.admin.revoke(serial)
+    for stuck in (0, 1):
+        (retiring,), claim = scene.store.retiring(9), a_claim()
+        assert scene.store.take_retiring(retiring, claim)
+        scene.store.postpone(retiring, claim, wait_s=0)
+        (found,) = read_status(scene.database).certificates
+        assert (found.status, found.count, found.stuck) == (CertificateStatus.RETIRING, 1, stuck)
+
+
 def test_breakers_are_listed_until_they_are_closed_also_while_they_wait_for_their_trial(scene: Scene) -> None:
     scene.store.trip(1, "", "account", "no access", lambda _: -1.0, trial=False)
     scene.store.trip(1, "policy", "policy-missing", "p", lambda _: 60.0, trial=False)
