@@ -86,18 +86,26 @@ def _add(arguments: argparse.Namespace) -> Exit:
         sealer = checked_sealer(settings, store)
         product = store.show_product(arguments.product).product
         has_token = _has_token(product, said=bool(minted or arguments.token_file))
-        mapped = {} if product.share_things else store.mapped([arguments.thing])
-        other = mapped.get((product.account.id, arguments.thing))
+        other = _mapped(store, product, arguments.thing)
         sealed = seal_token(token, serial, sealer) if has_token else b""
         with written_first(minted, token, f"cvmd devices show {arguments.serial}"):
             store.add_device(arguments.product, NewDevice(serial, arguments.thing, arguments.policy, sealed))
-    if other is not None:
+    _warn(serial, arguments.thing, other)
+    return Exit.DONE
+
+
+def _mapped(store: AdminStore, product: Product, thing: str) -> bytes | None:
+    """A device that is mapped to this thing, where one alone may be."""
+    return None if product.share_things else store.mapped([thing]).get((product.account.id, thing))
+
+
+def _warn(serial: bytes, thing: str, other: bytes | None) -> None:
+    if other not in (None, serial):
         print(
-            f"cvmd: warning: device {arguments.serial}: thing {arguments.thing} is that of device {other.decode()} "
-            "too, and one of them alone gets a certificate: `cvmd devices set`, or `cvmd products set --share-things`",
+            f"cvmd: warning: device {serial.decode()}: thing {thing} is that of device {other.decode()} too, and one"
+            " of them alone gets a certificate: `cvmd devices set`, or `cvmd products set --share-things`",
             file=sys.stderr,
         )
-    return Exit.DONE
 
 
 def _has_token(product: Product, *, said: bool) -> bool:
@@ -189,7 +197,13 @@ def _set(arguments: argparse.Namespace) -> Exit:
         raise ConfigError("say --thing, --policy, or both")
     if thing is not None and not arguments.serial:
         raise ConfigError("--thing is of one device: name its SERIAL")
-    return bulk.run(arguments, "set", lambda store, serial: store.remap(serial, thing=thing, policy=policy))
+
+    def remap(store: AdminStore, serial: bytes) -> None:
+        other = None if thing is None else _mapped(store, store.show_device(serial).product, thing)
+        store.remap(serial, thing=thing, policy=policy)
+        _warn(serial, thing, other)
+
+    return bulk.run(arguments, "set", remap)
 
 
 def _show(arguments: argparse.Namespace) -> Exit:

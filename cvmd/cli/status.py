@@ -38,7 +38,10 @@ def add_to(nouns: Subparsers) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 1 <= seconds <= 3600:
         raise argparse.ArgumentTypeError("must be 1 to 3600 seconds")
     return seconds

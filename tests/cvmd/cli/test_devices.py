@@ -144,6 +144,9 @@ def test_a_product_that_is_not_there_is_named(add: Cli) -> None:
 def test_a_thing_that_another_device_has_is_warned_of(add: Cli, admin: Cli) -> None:
     assert "warning" not in add("A1", thing="t").err
     assert "thing t is that of device A1 too" in add("A2", thing="t").err
+    assert "warning" not in admin("devices", "set", "A1", "--thing", "t").err
+    assert "warning" not in admin("devices", "set", "A2", "--thing", "own").err
+    assert "device A2: thing t is that of device A1 too" in admin("devices", "set", "A2", "--thing", "t").err
     assert admin("products", "set", "meter", "--share-things").code == 0
     assert "warning" not in add("A3", thing="t").err
 
