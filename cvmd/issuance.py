@@ -297,8 +297,7 @@ def _refuse_failed(issuance: Issuance) -> Refuse:
 
 
 def _expired(issuance: Issuance, now_us: int) -> bool:
-    in_time = issuance.expires_us is None or now_us < issuance.expires_us
-    return issuance.state is State.OFFERED and not in_time
+    return issuance.state is State.OFFERED and issuance.expires_us is not None and issuance.expires_us <= now_us
 
 
 _OPEN_BREAKER = {

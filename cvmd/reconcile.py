@@ -244,9 +244,9 @@ class Reconciliation:
         chosen, serial = self._remedies.chosen, (whose.serial or b"").decode("ascii", "replace")
         if whose.device_id is None or (chosen and chosen.isdisjoint((found.certificate_id.hex(), serial))):
             return False
-        # What is not named has to be more than likely. An ACTIVE one of ours is attached; a subject is no secret.
-        sure = chosen or whose.proof == "row"
-        if not sure and not self._ask(partial(self._issuer.attached_things, account, found.arn)):
+        # Perhaps by its subject, which is no secret; an ACTIVE one of ours is attached.
+        weak = whose.proof == "attempt" and not chosen
+        if weak and not self._ask(partial(self._issuer.attached_things, account, found.arn)):
             return False
         rival = self._store.rival(whose.device_id)
         if rival is None:

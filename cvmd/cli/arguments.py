@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
@@ -51,6 +52,14 @@ host = _matching(
 )
 endpoint_url = _matching("endpoint", ENDPOINT_URL.pattern, "https://host[:port]; http only to this machine")
 name = _matching("name", r"[A-Za-z0-9_.-]{1,64}", "1 to 64 of letters, digits and _ . -")
+
+
+def number(text: str) -> float:
+    """The number that it says; else NaN, which is within no bounds."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def file(text: str) -> Path:

@@ -51,10 +51,7 @@ def add_to(nouns: Subparsers) -> None:
 
 
 def _rate(text: str) -> float:
-    try:
-        calls = float(text)
-    except ValueError:
-        calls = 0.0
+    calls = argument.number(text)
     if not 0 < calls <= 100:  # as reconcile.calls_per_s
         raise argparse.ArgumentTypeError(f"{text!r}: must be above 0 and at most 100")
     return calls

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cvmd import config
+from cvmd.cli import arguments as argument
 from cvmd.cli.common import Exit, Refused, Subparsers, add_verb
 from cvmd.cli.database import open_database
 from cvmd.cli.output import console, print_json, time
@@ -38,10 +39,7 @@ def add_to(nouns: Subparsers) -> None:
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
+    seconds = argument.number(text)
     if not 1 <= seconds <= 3600:
         raise argparse.ArgumentTypeError("must be 1 to 3600 seconds")
     return seconds

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pymysql
-from sqlalchemy import Engine, Select, String, column, event, inspect, select, table, update
+from sqlalchemy import Engine, Select, String, column, event, select, table, update
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 
@@ -98,9 +98,10 @@ def migrate(database: Database) -> tuple[str | None, str]:
 
 def _has_tables(database: Database) -> bool:
     try:
-        return inspect(database.engine).has_table(deployment.name)
-    except DBAPIError as error:
-        raise StoreDown(judge(error.orig)[1]) from None
+        database.statement(lambda t: t.row(_SERVES_FROM))
+    except WrongSchema:
+        return False
+    return True
 
 
 @contextmanager

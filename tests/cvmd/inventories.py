@@ -8,7 +8,7 @@ from cvmd.errors import IssuerError, IssuerFault
 from cvmd.model import US, Account, Created, DescribedCertificate, Issuance, ListedCertificate
 from cvmd.reconcile import Kind, Reconciliation, Remedies, Report
 from tests.cvmd.conftest import Bench
-from tests.cvmd.store.conftest import a_certificate, a_claim
+from tests.cvmd.store.conftest import a_certificate, a_claim, arn_of
 
 LONG_AGO_S = 1_000_000.0
 
@@ -103,12 +103,8 @@ class Side:
 
     def put(self, issuance: Issuance, status: str) -> str:
         assert issuance.certificate_id is not None
-        return self.aws.put(
-            Created(
-                issuance.certificate_id, "arn:aws:iot:eu-west-1:123456789012:cert/" + issuance.certificate_id.hex(), b""
-            ),
-            status,
-        )
+        created = Created(issuance.certificate_id, arn_of(issuance.certificate_id), b"")
+        return self.aws.put(created, status)
 
 
 def left_by_a_crash(side: Side, *, closed: bool = True) -> tuple[Issuance, Created]:

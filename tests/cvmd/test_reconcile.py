@@ -14,7 +14,7 @@ from cvmd.model import (
 from cvmd.reconcile import TO_DO, BrokenOff, Kind, Remedies, pacer
 from tests.cvmd.conftest import Bench
 from tests.cvmd.inventories import LONG_AGO_S, Side, left_by_a_crash
-from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, a_certificate, a_claim
+from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, a_certificate, a_claim, arn_of
 
 
 @pytest.fixture
@@ -188,12 +188,8 @@ def test_deep_finds_things_with_two(side: Side) -> None:
     assert device.certificate_id is not None
     side.settle()
     own = side.put(device, "ACTIVE")
-    side.aws.things["arn:aws:iot:eu-west-1:123456789012:cert/" + own] = device.thing
-    other = side.aws.put(
-        Created(b"o" * 32, "arn:aws:iot:eu-west-1:123456789012:cert/" + (b"o" * 32).hex(), b""),
-        "ACTIVE",
-        thing=device.thing,
-    )
+    side.aws.things[arn_of(device.certificate_id)] = device.thing
+    other = side.aws.put(Created(b"o" * 32, arn_of(b"o" * 32), b""), "ACTIVE", thing=device.thing)
     assert (Kind.MANY_ACTIVE, device.thing, False) not in side.found()
     (finding,) = [it for it in side.run(deep=True).findings if it.kind is Kind.MANY_ACTIVE]
     assert set(finding.detail.split()) == {own, other}
@@ -304,26 +300,17 @@ def test_an_older_one_that_only_its_thing_ties_to_us_is_left(side: Side) -> None
     assert side.bench.scene.store.retiring(9) == []
 
 
-def test_inv1_a_newer_one_that_only_its_thing_ties_to_us_takes_no_active_one_s_place_unless_named(side: Side) -> None:
+@pytest.mark.parametrize("tied_by", ["its thing", "our subject"])
+def test_inv1_a_newer_one_that_may_be_anybody_s_takes_no_active_one_s_place_unless_named(
+    side: Side, tied_by: str
+) -> None:
     device = side.bench.scene.active()
     own = side.put(device, "ACTIVE")
     side.settle()
-    name = side.aws.put(
-        a_certificate(), "ACTIVE", cn="AWS IoT Certificate", thing=device.thing, created_s=LONG_AGO_S + 9
-    )
-    assert side.found(side.mend) == [(Kind.UNKNOWN_ACTIVE, name, False)]
-    assert side.bench.scene.store.retiring(9) == []
-    named = Remedies(adopt=side.bench.scene.store.adopt, chosen=frozenset([name]))
-    assert side.found(named) == [(Kind.UNKNOWN_ACTIVE, name, True)]
-    assert [it.certificate_id.hex() for it in side.bench.scene.store.retiring(9)] == [own]
-
-
-def test_what_bears_our_subject_and_hangs_on_no_thing_is_not_adopted_unless_named(side: Side) -> None:
-    device = side.bench.scene.active()
-    own = side.put(device, "ACTIVE")
-    side.settle()
-    cn = side.bench.sealer.subject(device.uid)
-    name = side.aws.put(a_certificate(), "ACTIVE", cn=cn, created_s=LONG_AGO_S + 9)
+    cn, thing = "AWS IoT Certificate", device.thing
+    if tied_by == "our subject":
+        cn, thing = side.bench.sealer.subject(device.uid), None
+    name = side.aws.put(a_certificate(), "ACTIVE", cn=cn, thing=thing, created_s=LONG_AGO_S + 9)
     assert side.found(side.mend) == [(Kind.UNKNOWN_ACTIVE, name, False)]
     assert side.bench.scene.store.retiring(9) == []
     named = Remedies(adopt=side.bench.scene.store.adopt, chosen=frozenset([name]))
@@ -388,5 +375,5 @@ def test_deep_lets_a_replacement_take_its_time(side: Side) -> None:
     former = side.bench.scene.active()
     now = side.bench.scene.active(former.serial)
     for it in (former, now):
-        side.aws.things["arn:aws:iot:eu-west-1:123456789012:cert/" + side.put(it, "ACTIVE")] = it.thing
+        side.aws.things[arn_of(bytes.fromhex(side.put(it, "ACTIVE")))] = it.thing
     assert side.found(deep=True) == []

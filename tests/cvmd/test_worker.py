@@ -25,7 +25,7 @@ from cvmd.ports import StoreDown
 from cvmd.seals import unseal_csr, unseal_key
 from cvmd.store.products import ProductRules
 from tests.cvmd.conftest import Bench, an_error
-from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, a_certificate, a_claim, a_key
+from tests.cvmd.store.conftest import ENDPOINT, ROOT_CA, a_certificate, a_claim, a_key, arn_of
 
 ATTACH = {"attach_thing", "attach_policy", "thing_principals"}
 """What goes on side by side."""
@@ -388,7 +388,7 @@ def test_a_product_that_shares_things_does_not_look(bench: Bench) -> None:
 def test_the_device_s_own_active_certificate_does_not_occupy_its_thing(bench: Bench) -> None:
     former = bench.scene.active()
     assert former.certificate_id is not None
-    bench.plain.principals.append(f"arn:aws:iot:eu-west-1:123456789012:cert/{former.certificate_id.hex()}")
+    bench.plain.principals.append(arn_of(former.certificate_id))
     bench.plain.active.add(former.certificate_id)
     assert bench.carry(bench.scene.queued(former.serial)).state is State.OFFERED
 

@@ -25,7 +25,7 @@ from cvmd.vending import Answer, Channel, HandOver, Lines, Services, Vend
 from protocol.constants import Kind, ProofFlag, Stage, Status, Suite
 from protocol.messages import Proof
 from protocol.objects import want_of
-from tests.cvmd.store.conftest import TRAIL
+from tests.cvmd.store.conftest import TRAIL, arn_of
 
 SERIAL, TOKEN, PRODUCT_KEY = b"SN-1", b"t" * 32, b"k" * 32
 ROOT_CA, ENDPOINT = b"root" * 50, "data.example.com"
@@ -88,7 +88,7 @@ class Node:
         assert self.store.open_attempt(row, claim, key=key)
         der = b"certificate of " + row.uid
         digest = hashlib.sha256(der).digest()
-        created = Created(digest, f"arn:aws:iot:eu-west-1:123456789012:cert/{digest.hex()}", der)
+        created = Created(digest, arn_of(digest), der)
         assert self.store.record_created(self._now(), claim, created, endpoint=ENDPOINT, root_ca_der=ROOT_CA)
         assert self.store.record_offered(self._now(), claim)
         return self._now()

@@ -153,7 +153,11 @@ def a_key() -> EscrowedKey:
 
 def a_certificate() -> Created:
     digest = os.urandom(32)
-    return Created(digest, f"arn:aws:iot:eu-west-1:123456789012:cert/{digest.hex()}", b"certificate")
+    return Created(digest, arn_of(digest), b"certificate")
+
+
+def arn_of(digest: bytes) -> str:
+    return f"arn:aws:iot:eu-west-1:123456789012:cert/{digest.hex()}"
 
 
 def at_once(count: int, work: Callable[[int], T]) -> list[T]:
